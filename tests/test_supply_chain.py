@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
+from sem.core import errors
 from sem.ops import environment
 
 LOCK = ROOT / "requirements.lock"
@@ -50,10 +51,44 @@ def test_what_the_project_asks_for_is_in_the_lock():
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    # The lock of a GPU has unsloth; MLflow is in none.
+    elsewhere = {"gpu", "mlflow"}
+    wanted = [
+        *project["dependencies"],
+        *(line for e in {*extras} - elsewhere for line in extras[e]),
+    ]
     locked = {normal(name) for name, _, _ in environment.pins(LOCK)}
 
-    assert {normal(re.match(r"[\w.-]+", line)[0]) for line in wanted} <= locked
+    assert {normal(re.match(r"[\w.-]+", line)[0]) for line in wanted} - {"opensem"} <= locked
+
+
+def test_the_test_extra_brings_every_stage():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    brought = next(line for line in extras["test"] if line.startswith("opensem["))
+
+    assert set(re.findall(r"\w+", brought)) - {"opensem"} == {*extras} - {"test", "gpu", "mlflow"}
+
+
+def test_a_missing_package_is_told_with_the_extra_that_has_it():
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    brought = {
+        extra: {normal(re.match(r"[\w.-]+", line)[0]) for line in lines}
+        for extra, lines in extras.items()
+    }
+    # fastapi's own foundation; `import ray` is ray[data].
+    brought["serve"].add("starlette")
+
+    for package, extra in errors.EXTRAS.items():
+        names = {normal(package), normal(package) + "-skinny"}
+        assert names & brought[extra], package
 
 
 def test_the_audit_lock_is_the_lock():

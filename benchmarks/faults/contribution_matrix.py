@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from contribution_cases import FEW, NO_LABEL
+from benchmarks.faults.contribution_cases import FEW, NO_LABEL
 
 Rows = list[dict[str, Any]]
 # File name, words of the refusal ("" when it is read), content.

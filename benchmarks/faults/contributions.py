@@ -31,8 +31,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(HERE)]
 
-import contribution_matrix  # noqa: E402
-from contribution_cases import CASES, GOOD, MODELS, READ, Case, csv  # noqa: E402
+from benchmarks.faults import contribution_matrix  # noqa: E402
+from benchmarks.faults.contribution_cases import CASES, GOOD, MODELS, READ, Case, csv  # noqa: E402
 
 CPU_S, MIB = 2.0, 512
 ALONE = "SEM_BENCHMARK_ALONE"
@@ -61,7 +61,7 @@ class Ran:
 
 
 def main() -> None:
-    from clean import machine
+    from benchmarks.speed.clean import machine
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="cases whose name holds this")

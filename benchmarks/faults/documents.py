@@ -27,8 +27,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(HERE)]
 
-import document_cases  # noqa: E402
-
+from benchmarks.faults import document_cases  # noqa: E402
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
 from sem.forge.sources import chunks, documents, secret_scan  # noqa: E402

@@ -26,8 +26,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from artefacts import AT, quote, trained
-
+from benchmarks.faults.artefacts import AT, quote, trained
 from sem.core import console, files, run
 from sem.core.errors import SemError
 from sem.core.project import Project

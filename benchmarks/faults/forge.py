@@ -27,7 +27,7 @@ from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
-from sem.forge.run import forge_run
+from sem.forge.run import forge_job, forge_run
 from sem.lm.api import client as client_module
 from sem.lm.api.ledger import Ledger
 
@@ -36,7 +36,8 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 import handbook  # noqa: E402
 import teachers  # noqa: E402
 from chatserver import ChatServer  # noqa: E402
-from clean import machine  # noqa: E402
+
+from benchmarks.speed.clean import machine  # noqa: E402
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 KEYS = [f"sk-canary-{number:02}-0123456789abcdef" for number in range(10)]
@@ -92,8 +93,8 @@ def project(root: Path, url: str, args: argparse.Namespace, **changes: Any) -> P
     return Project.load("handbook")
 
 
-def stored(of: Project) -> forge_run.Forged:
-    return forge_run.forge(forge_run.prepare_forge(of, forge_run.Options(), AT))
+def stored(of: Project) -> forge_job.Forged:
+    return forge_run.forge(forge_run.prepare_forge(of, forge_job.Options(), AT))
 
 
 def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
@@ -192,7 +193,7 @@ def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
         made = project(folder / "usd", server.url, args, workers=8, max_usd=3, **dear)
         before = len(server.seen)
         _stops(made)
-        client = forge_run.prepare_forge(made, forge_run.Options(), AT).teacher().client
+        client = forge_run.prepare_forge(made, forge_job.Options(), AT).teacher().client
         spent = client.ledger.spent(client.account)
         told = f"${spent.usd:.2f} in {len(server.seen) - before} requests"
         rows.append(("R16", "spent of a cap of $3, 8 workers", told, "<= $3"))
@@ -254,7 +255,7 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
 def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, dict[str, bytes]]:
     """Return how long a run takes in a child, and what it writes."""
     made = project(root, url, args, workers=4)
-    forge_run.prepare_forge(made, forge_run.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
+    forge_run.prepare_forge(made, forge_job.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
     began = time.monotonic()
     if finished(fork(lambda: whole_run(root)), 3_600.0) != 0:
         raise SemError("an undisturbed run failed", "see its message above")
@@ -263,7 +264,7 @@ def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, 
 
 def whole_run(root: Path) -> None:
     os.environ["SEM_ROOT"] = str(root)
-    prepared = forge_run.prepare_forge(Project.load("handbook"), forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(Project.load("handbook"), forge_job.Options(), AT)
     forge_run.finish_forge(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
 
 
@@ -284,7 +285,7 @@ def request_keys(of: Project) -> dict[str, str]:
         found[files.sha256_json(messages)] = request.key(identity)
         return True
 
-    prepared = forge_run.prepare_forge(of, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(of, forge_job.Options(), AT)
     prepared.job.pass_over(prepared.teacher(watch, dry=True))
     return found
 

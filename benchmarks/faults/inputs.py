@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.child:
         child(args.child, args.skip)
         return
-    import input_cases
+    from benchmarks.faults import input_cases
 
     chosen = args.family or list(input_cases.FAMILIES)
     rows, wrong = [], []
@@ -134,7 +134,7 @@ def listen(name: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def child(name: str, skip: int) -> None:
-    import input_cases
+    from benchmarks.faults import input_cases
 
     home = Path(os.environ["SEM_SANDBOX"])
     for number, case in enumerate(input_cases.FAMILIES[name](HOSTILE, home)):
@@ -184,9 +184,9 @@ def memory(kind: str) -> float:
 
 def cleaned(kind: str) -> tuple[Any, ...]:
     """Import and clean a store of pages or bombs; what became of its rows."""
-    import input_cases
     from rowmaker import project
 
+    from benchmarks.faults import input_cases
     from sem.dataset.clean import clean
     from sem.dataset.ingest import importers
 

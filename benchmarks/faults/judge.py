@@ -28,7 +28,7 @@ from sem.core.errors import SemError
 from sem.eval.answers.answers import Book
 from sem.eval.judge import judge_config, judge_prompts, judge_questions, verdicts
 from sem.eval.judge.judge import Item, Judge
-from sem.eval.scoring.metrics import Score, Slot
+from sem.eval.scoring.scoring import Score, Slot
 from sem.lm.api import client as client_module
 from sem.lm.api.calls import FAULTS, Request
 from sem.lm.api.client import Client

@@ -27,9 +27,9 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(Path(__file__).parent)]
 
 def make_package(root: Path) -> Path:
     """Return a good package below `root`."""
-    import architectures
     from tinymodels import make_base, pass_whole_path
 
+    from benchmarks.faults import architectures
     from sem.core.project import Project
 
     architectures.make_project(root)

@@ -25,9 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
-from clean import machine  # noqa: E402
-from optimizer_load import Server, held_out, sem_words  # noqa: E402
-
+from benchmarks.speed.clean import machine  # noqa: E402
+from benchmarks.speed.optimizer_load import Server, held_out, sem_words  # noqa: E402
 from sem.core import console, files, projects  # noqa: E402
 from sem.optimizer.model import rewriter  # noqa: E402
 

@@ -25,7 +25,7 @@ from scipy import stats as scipy_stats
 from sem.core import console, files
 from sem.eval.gate import gate, margins
 from sem.eval.gate.policy import Policy, Rule
-from sem.eval.scoring.metrics import Score, Slot
+from sem.eval.scoring.scoring import Score, Slot
 from sem.eval.stats import clusters, paired_stats, planning
 from sem.eval.stats.clusters import Clusters
 from sem.eval.stats.paired_stats import Pairs

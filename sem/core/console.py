@@ -5,13 +5,15 @@ Results go to stdout, progress and notes to stderr, the path of the result on th
 
 import argparse
 import errno
+import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sem.core.errors import SemError
+from sem.core.errors import SemError, missing_package
 
 # Tables of Markdown reports; whoever fills a cell makes strangers' text inert first.
 
@@ -67,6 +69,11 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         sys.stdout.flush()
     except SemError as error:
         fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        fail(str(missing), missing.exit_code)
     except KeyboardInterrupt:
         fail("interrupted\n       the same command goes on where this one stopped", 130)
     except BrokenPipeError:
@@ -88,19 +95,41 @@ def _note_unread_overrides() -> None:
 
 
 def _set_environment() -> None:
-    env = Path(__file__).resolve().parents[2] / ".env"
-    if env.exists():
-        from dotenv import load_dotenv
+    from sem.core import projects
 
-        load_dotenv(env, override=False)
+    # What is exported wins, then the tree's own file, then the checkout's.
+    folders = (projects.marked_tree(), projects.ROOT if projects.IS_CHECKOUT else None)
+    for env in dict.fromkeys(folder / ".env" for folder in folders if folder):
+        if env.exists():
+            from dotenv import load_dotenv
+
+            load_dotenv(env, override=False)
     for name, value in DEFAULT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 def fail(text: str, code: int) -> NoReturn:
     """Say `text` on stderr as an error and exit with `code`."""
-    print(f"error: {printable(text)}", file=sys.stderr)
+    print(f"error: {printable(as_typed_here(text))}", file=sys.stderr)
     sys.exit(code)
+
+
+def as_typed_here(text: str) -> str:
+    """Return `text` with its commands as they are typed here.
+
+    Where there is no checkout there is no fabfile: `fab A B` is `opensem A && opensem B`.
+    """
+    from sem.core import projects
+
+    return text if projects.IS_CHECKOUT else re.sub(r"`fab ([^`]+)`", _as_verbs, text)
+
+
+def _as_verbs(command: re.Match[str]) -> str:
+    words = command[1].split(" ")
+    jobs = list(itertools.takewhile(lambda word: "." in word and word[0] != "-", words))
+    flags = " ".join(words[len(jobs) :])
+    verbs = (f"opensem {job}" for job in jobs or [""])
+    return "`" + " && ".join(f"{verb} {flags}".rstrip() for verb in verbs) + "`"
 
 
 def printable(text: str) -> str:
@@ -112,7 +141,7 @@ def printable(text: str) -> str:
 
 def note(text: str) -> None:
     """Tell the user something on stderr."""
-    print(printable(text), file=sys.stderr)
+    print(printable(as_typed_here(text)), file=sys.stderr)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

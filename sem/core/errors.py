@@ -6,6 +6,16 @@ SemError            exit 1: bad input, failed check
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+# Package as it is imported -> the extra that installs it. The base has what every job needs.
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "trl", "peft", "accelerate", "datasets"), "train"),
+    **dict.fromkeys(("safetensors", "gguf", "onnx", "huggingface_hub", "llguidance"), "train"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client"), "serve"),
+    **{"ctranslate2": "serve", "litellm": "judge", "ray": "cluster", "optuna": "sweep"},
+    **dict.fromkeys(("pypdf", "mammoth", "py3langid"), "documents"),
+    **{"wandb": "track", "mlflow": "mlflow", "xllamacpp": "local", "unsloth": "gpu"},
+}
+
 
 class SemError(Exception):
     """A fault a person can fix: `message` says what and where, `hint` what to do."""
@@ -38,3 +48,15 @@ def nearest(word: str, candidates: object) -> str:
     names = sorted(str(name) for name in candidates)  # type: ignore[attr-defined]
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"one of: {', '.join(names)}"
+
+
+def missing_package(error: ModuleNotFoundError) -> SemError | None:
+    """Return what to tell a person whose installation lacks an extra; None for another module."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(package)
+    if extra is None:
+        return None
+    return SemError(
+        f"this job needs {package}, which is not installed here",
+        f"pip install 'opensem[{extra}]'; in a checkout run ./scripts/setup_env.sh",
+    )

@@ -11,7 +11,13 @@ from pathlib import Path
 from sem.core import files, settings
 from sem.core.errors import SemError, nearest
 
+# Where the code lies: a checkout, or the folder of an installed package.
 ROOT = Path(__file__).resolve().parents[2]
+IS_CHECKOUT = (ROOT / "fabfile.py").is_file() and (ROOT / "configs").is_dir()
+# Settings and schemas that come with the code; the wheel carries them inside the package.
+SHIPPED = ROOT / "configs" if IS_CHECKOUT else ROOT / "sem" / "shipped"
+# What marks the folder that holds configs/, data/, models/ and reports/.
+MARKER = ".opensem"
 DEFAULT_SEM = "demo"
 KINDS = ("configs", "data", "models", "reports")
 CURRENT = ".opensem_project"
@@ -60,9 +66,31 @@ class Place:
 def project_tree() -> Path:
     """Return the folder that holds configs/, data/, models/ and reports/.
 
-    $SEM_ROOT, or this checkout.
+    It is $SEM_ROOT; else the nearest folder, upwards from the working one, with `.opensem` (or
+    fabric.yaml beside configs/) in it; else this checkout. SemError where there is none.
     """
-    return Path(os.environ.get("SEM_ROOT") or ROOT)
+    tree = marked_tree() or (ROOT if IS_CHECKOUT else None)
+    if tree is None:
+        raise SemError(
+            f"no project folder at {Path.cwd()} or above it",
+            "make one here with `opensem init`, or name one in $SEM_ROOT",
+        )
+    return tree
+
+
+def marked_tree() -> Path | None:
+    """Return $SEM_ROOT or the marked folder at or above the working one; None without one."""
+    if named := os.environ.get("SEM_ROOT"):
+        return Path(named)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working folder was deleted
+        here = ROOT
+    for folder in (here, *here.parents):
+        is_older = (folder / "fabric.yaml").is_file() and (folder / "configs").is_dir()
+        if (folder / MARKER).is_file() or is_older:
+            return folder
+    return None
 
 
 def check_project_name(name: str) -> str:
@@ -84,8 +112,8 @@ def choose_project(name: str | None, root: Path) -> tuple[str, str]:
         return check_project_name(named), "$SEM"
     if path := _dot_file(root):
         return _written(path), path.name
-    default = settings.read_settings_file(ROOT / "fabric.yaml").get("sem") or DEFAULT_SEM
-    return check_project_name(str(default)), "fabric.yaml"
+    default = settings.read_settings_file(ROOT / "fabric.yaml").get("sem")
+    return check_project_name(str(default or DEFAULT_SEM)), "fabric.yaml" if default else "default"
 
 
 def current_project(root: Path) -> str | None:

@@ -196,6 +196,48 @@ def gate_run(
         raise SemError(case.verdict.sentence(), f"the checks are in {path}")
 
 
+@job("eval.plan")
+def plan_labels(
+    sem: Sem = None,
+    snapshot: SnapshotVersion = None,
+    margin: Annotated[float, "points by which a run must be better, or may not be worse"] = 5.0,
+    differ: Annotated[float, "percent of rows on which two runs differ in being right"] = 20.0,
+    rows_per_domain: Annotated[float, "rows of one site, document or customer"] = 10.0,
+    icc: Annotated[float, "how alike rows of one domain are, 0 to 1"] = 0.1,
+    at_least: Annotated[float, "percent that a rate must be certified to reach"] = 99.0,
+) -> None:
+    """Say how many rows and domains to label before a claim can be shown.
+
+        fab eval.plan --sem shop
+        fab eval.plan --margin 2 --differ 10 --rows-per-domain 4
+
+    Shown means: at the 5 % level (2.5 % a side) with a power of 80 %. `differ` and `icc` are of
+    your data: a first report has them, the defaults are cautious. Reads the newest snapshot, if
+    there is one, to say what its test part can show.
+
+    Reads   data/SEM/processed/vN.json, test.vN.jsonl
+    """
+    from sem.dataset.split import snapshot as snapshots
+    from sem.eval.stats import planning
+
+    assumed = planning.Assumptions(
+        margin / 100, differ / 100, rows_per_domain, icc, at_least / 100
+    )
+    rows = planning.plan_rows(assumed)
+    console.print_table("what a claim needs", ("claim", "rows", "domains"), rows)
+    project = Project.load(sem)
+    if not snapshots.snapshot_versions(project):
+        console.note(f"{project.sem} has no snapshot yet: its own test part is not looked at")
+        return
+    frozen = snapshots.load_snapshot(project, console.read_version(snapshot))
+    domains = [example.site or example.id for example in frozen.examples("test")]
+    console.print_table(
+        f"{project.sem} {frozen.name}: what its test part can show",
+        ("what", "here"),
+        planning.test_part_rows(domains, assumed),
+    )
+
+
 @job("eval.sample")
 def sample_slots(
     sem: Sem = None,

@@ -33,11 +33,11 @@ def forge_examples(
             dataset.duckdb, data/SEM/processed/{train,test}.jsonl, a snapshot,
             reports/SEM/forge_report.{md,html}
     """
-    from sem.forge.run import forge_run, run_display
+    from sem.forge.run import forge_job, forge_run, run_display
     from sem.forge.teacher import cost_forecast
 
     project = Project.load(sem, set)
-    options = forge_run.Options(limit, yes, allow_plugins)
+    options = forge_job.Options(limit, yes, allow_plugins)
     prepared = forge_run.prepare_forge(project, options, datetime.now(UTC))
     run_display.print_plan(prepared)
     if dry_run:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from sem import __version__
 from sem.core import console, files, projects
 from sem.core import run as runs
 from sem.core.errors import SemError
@@ -109,23 +110,44 @@ def package_project(
 @job("init")
 def initialise_tree(
     folder: Annotated[
-        Path | None, "where (default: $SEM_ROOT, or this checkout)", Positional("FOLDER")
+        Path | None,
+        "where (default: $SEM_ROOT, the tree of the working folder, or the working folder)",
+        Positional("FOLDER"),
     ] = None,
 ) -> None:
-    """Create the folders of a tree, and the settings that all projects share."""
-    root = folder or projects.project_tree()
-    copied = 0
+    """Create the folders of a tree, the settings that all projects share, and the demo's.
+
+        opensem init
+
+    What is there already stays as it is.
+
+    Writes  configs/*.yaml, configs/demo/, data/, models/, reports/, .opensem (marks the tree)
+    """
+    root = folder or projects.marked_tree() or Path.cwd()
     for kind in projects.KINDS:
         (root / kind).mkdir(parents=True, exist_ok=True)
-    for source in sorted((projects.ROOT / "configs").glob("*.yaml")):
-        target = root / "configs" / source.name
+    copied = 0
+    for source in _shared_settings():
+        target = root / "configs" / source.relative_to(projects.SHIPPED)
         if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
             files.write_file(target, source.read_bytes())
             copied += 1
-    console.note(f"{copied} settings of all projects copied to {root / 'configs'}")
-    if root.resolve() != projects.project_tree().resolve():
-        console.note(f"work there with: export SEM_ROOT={root.resolve()}")
+    if not (root / projects.MARKER).exists() and not (root / "fabric.yaml").exists():
+        files.write_file(root / projects.MARKER, f"opensem {__version__}\n")
+    console.note(f"{copied} settings copied to {root / 'configs'}")
+    if not Path.cwd().resolve().is_relative_to(root.resolve()):
+        console.note(f"work there with `cd {root.resolve()}`, or from anywhere with")
+        console.note(f"export SEM_ROOT={root.resolve()}")
     console.done(root)
+
+
+def _shared_settings() -> list[Path]:
+    """Return the shipped files of a new tree: of all projects, the demo and the optimizer."""
+    ledger = "datasets.yaml"  # of the snapshots that this machine cut
+    patterns = ("*.yaml", "demo/**/*.yaml", "optimizer/**/*.yaml")
+    paths = [path for pattern in patterns for path in projects.SHIPPED.glob(pattern)]
+    return sorted(path for path in paths if path.name != ledger)
 
 
 def _verdict(scores: dict[str, Any]) -> str:

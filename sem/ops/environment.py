@@ -40,11 +40,13 @@ def pins(lock: Path) -> list[tuple[str, str, str]]:
     return [(m[1], m[2], m[3] or "") for line in lines if (m := PIN.match(line))]
 
 
-def environment_versions(lock: Path) -> list[Row]:
-    """Python, the packages that matter most, and how many differ from `lock`."""
-    odd = differing(lock)
+def environment_versions(lock: Path | None) -> list[Row]:
+    """Python, the packages that matter most, and how many differ from `lock`, if there is one."""
     rows = [("python", platform.python_version())]
     rows += [(name, _version(name)) for name in SHOWN]
+    if lock is None:
+        return rows
+    odd = differing(lock)
     state = "as locked" if not odd else f"{len(odd)} differ: {'; '.join(odd[:3])}"
     return [*rows, (f"{len(pins(lock))} packages of {lock.name}", state)]
 

@@ -22,7 +22,7 @@ from sem.eval.answers import answers, golden, subject
 from sem.eval.answers.subject import Subject
 from sem.eval.judge import judge_config, judge_session, verdicts
 from sem.eval.report import compare
-from sem.eval.scoring import metrics
+from sem.eval.scoring import metrics, scoring
 from sem.eval.stats import paired_stats
 from sem.lm.api import redact, wire
 from sem.ops.config import Nightly
@@ -244,7 +244,7 @@ def _read(side: Subject) -> dict[str, answers.Answer]:
     return answers.read_answers(side.book.path)
 
 
-def _scores(side: Subject, answers_by_id: dict[str, answers.Answer]) -> list[metrics.Score]:
+def _scores(side: Subject, answers_by_id: dict[str, answers.Answer]) -> list[scoring.Score]:
     path = side.project.reports / side.run.id / f"verdicts.{side.split}.jsonl"
     scores = compare.score_answers(side, answers_by_id, compare.similarity_of(side))
     return verdicts.applied(scores, verdicts.load_verdicts(path))

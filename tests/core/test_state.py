@@ -11,7 +11,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.ingest import capture_feed
-from sem.dataset.split import acknowledge, holdout, snapshot
+from sem.dataset.split import acknowledge, snapshot
 from sem.dataset.store import spec_archive, tombstones
 from sem.eval.answers import answers
 from sem.eval.gate import gate_inputs
@@ -180,7 +180,7 @@ READERS = {
     "data/toy/governance/tombstones.jsonl": tombstones.load_tombstones,
     "data/toy/governance/salt": tombstones.load_tombstones,
     "data/toy/raw/feed.jsonl": capture_feed.read_feed_ledger,
-    "data/toy/golden/held.jsonl": holdout.ids,
+    "data/toy/golden/held.jsonl": snapshot.ids,
     "data/toy/specs/f.json": lambda p: spec_archive.find_archived_spec(p, "price", "f"),
     "configs/toy/acknowledged.jsonl": acknowledge._rows,
     "data/toy/processed/clean.jsonl": lambda p: list(clean.read_clean_examples(p)),

@@ -96,7 +96,8 @@ def test_init_makes_the_folders_and_copies_what_is_shared_once(tmp_path, capsys)
     kept.write_text("mine\n")
     path.initialise_tree(tmp_path / "tree")
 
-    assert {p.name for p in (tmp_path / "tree").iterdir()} == set(projects.KINDS)
+    made = {p.name for p in (tmp_path / "tree").iterdir()}
+    assert made == {*projects.KINDS, projects.MARKER}
     assert kept.read_text() == "mine\n"
     assert (tmp_path / "tree" / "configs" / "judge.yaml").is_file()
     assert f"export SEM_ROOT={tmp_path / 'tree'}" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Scores made by hand, for tests of what is computed from them."""
 
-from sem.eval.scoring.metrics import Score, Slot
+from sem.eval.scoring.scoring import Score, Slot
 
 RIGHT = Slot(1.0, True, said=True, wanted=True)
 WRONG = Slot(0.0, False, said=True, wanted=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, state
 from sem.core.errors import SemError, nearest
 from sem.core.example import Example, from_json
 from sem.core.project import Project
-from sem.dataset.augment import page_edits, variant_files
+from sem.dataset.augment import page_edits
 from sem.dataset.augment.page_edits import Page
 from sem.dataset.clean import engine, grounding
 from sem.dataset.clean.row_cleaning import Plan, Worker
@@ -28,6 +28,42 @@ from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
 from sem.dataset.store import rows, store
 from sem.dataset.store.examples_table import RawRow
+
+# Is a file beside a snapshot still what its facts say, and made for that snapshot?
+
+
+def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, Any]:
+    """Return the facts of `path`, which holds `what` of snapshot `frozen` and was made by
+    `command`.
+
+    SemError when it is not there, changed on disk, or belongs to other rows.
+    """
+    if not path.with_suffix(".json").exists():
+        raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
+    facts = state.read_state(path.with_suffix(".json"), state.Written)
+    digest = files.sha256_file(path) if path.exists() else "missing"
+    if digest != facts["sha256"] or facts["snapshot_sha256"] != frozen.sha256:
+        raise SemError(
+            f"{path.name} is {digest[:12]}…, {path.stem}.json says {facts['sha256'][:12]}…",
+            f"make it again with `{command}`",
+        )
+    return facts
+
+
+def write_facts(project: Project, frozen: Snapshot, path: Path, facts: dict[str, Any]) -> None:
+    """Write the facts of `path`, made of `frozen`.
+
+    Raise SemError when a takedown withdrew it meanwhile.
+
+    The file then holds rows that were to go, and is removed.
+    """
+    try:
+        snapshot.load_snapshot(project, frozen.version)
+    except SemError:
+        path.unlink()
+        raise
+    files.write_file(path.with_suffix(".json"), jsonio.pretty(facts))
+
 
 COMMAND = "fab dataset.augment"
 # Between a row's id and the kind of its variant.
@@ -86,7 +122,7 @@ def write_variants(
             variants = _checked(raw, plan, request, digests, refused)
             count = write_sorted(path, variants)
         facts = _facts(frozen, request, path, count, refused)
-        variant_files.write_facts(project, frozen, path, facts)
+        write_facts(project, frozen, path, facts)
     return Augmented(facts, path)
 
 
@@ -100,7 +136,7 @@ def variants_facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
 
     Raise SemError when there are none or they changed.
     """
-    return variant_files.read_variant_facts(
+    return read_variant_facts(
         project.processed / variants_path(frozen), frozen, "variants", COMMAND
     )
 

@@ -22,7 +22,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import taught_text
-from sem.dataset.augment import variant_files
+from sem.dataset.augment import augment
 from sem.dataset.augment.augment import random_of
 from sem.dataset.clean import grounding
 from sem.dataset.split import snapshot
@@ -317,7 +317,7 @@ def write_negative_pairs(
             "refused": dict(sorted(refused.items())),
             "sha256": files.sha256_file(path),
         }
-        variant_files.write_facts(project, frozen, path, facts)
+        augment.write_facts(project, frozen, path, facts)
     return Preferences(facts, path)
 
 
@@ -331,7 +331,7 @@ def negative_pairs_facts(project: Project, frozen: Snapshot) -> dict[str, Any]:
 
     Raise SemError when there are none or they changed.
     """
-    return variant_files.read_variant_facts(
+    return augment.read_variant_facts(
         project.processed / negative_pairs_path(frozen), frozen, "pairs", COMMAND
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 from sem.core import files, jsonio
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import prune, traits, words, worth
+from sem.dataset.html import prune, traits, words
 from sem.dataset.html.line import Address, Line
 from sem.dataset.html.prune import Budget
 from sem.dataset.html.walk import Walk
@@ -209,7 +209,7 @@ FINGERPRINT = files.sha256_json(
         "version": VERSION,
         "hints": words.HINT_OF,
         "sections": words.SECTION_OF,
-        "weights": worth.WEIGHTS,
+        "weights": prune.WEIGHTS,
     }
 )[:16]
 

@@ -4,15 +4,64 @@ A line of several sentences is left out by sentences, so that a paragraph longer
 keeps its best part; `…` stands where something is gone.
 """
 
+import json
 import math
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import traits, worth
+from sem.dataset.html import traits
 from sem.dataset.html.line import LINK, Address, Line
+
+# What a line of a page is worth, in points, by what is known of it: a table, fitted, not set.
+#
+# Ten points are one unit of log-odds that the line holds a value an answer is made of, as a
+# logistic regression has it. `weights.json` holds the points of each trait on every page, and
+# what is added on a recipe, a product, a list, a contact page or another one; `prose` stands
+# alone: a character's log-odds of belonging to the running text that a task asks for. It is
+# fitted by `python benchmarks/quality/pruning.py --write`; how it does on sites it has not seen
+# is in benchmarks/results/pruning.md. A trait the table does not name, such as a hint that was
+# rare there, says nothing.
+
+# Points for each factor of e in characters: a line competes by what it takes.
+LENGTH = 9
+EVERY = "every page"
+PROSE = "prose"
+WEIGHTS: dict[str, dict[str, int]] = json.loads(
+    Path(__file__).with_name("weights.json").read_text("utf-8")
+)
+
+
+def line_worth(trait_names: Iterable[str], kind: str) -> int:
+    """Return the points of a line with the traits `trait_names` on a page about `kind`."""
+    table = _table(kind)
+    return sum(table.get(trait, 0) for trait in trait_names)
+
+
+@lru_cache(maxsize=16)
+def _table(kind: str) -> dict[str, int]:
+    """Return the points of each trait on a page about `kind`."""
+    table: Counter[str] = Counter()
+    for name in tables_of(kind):
+        table.update(WEIGHTS.get(name, {}))
+    return dict(table)
+
+
+def tables_of(kind: str) -> tuple[str, ...]:
+    """Return the names of the tables whose points count on a page about `kind`."""
+    return (kind,) if kind == PROSE else (EVERY, kind)
+
+
+def use_weights(weights: dict[str, dict[str, int]]) -> None:
+    """Replace the table, as a benchmark does with one fitted to some of the sites."""
+    WEIGHTS.clear()
+    WEIGHTS.update(weights)
+    _table.cache_clear()
+
 
 # A long line by its sentences, and what is kept of them as lines again, with `…` in the gaps.
 
@@ -262,7 +311,7 @@ def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piec
     A piece counts half by its own traits and half by the mean of its neighbourhood, itself
     included, in which each character counts alike and the nearer piece more.
     """
-    own = [worth.line_worth(trait_names, worth.PROSE) for trait_names in traits_by_piece]
+    own = [line_worth(trait_names, PROSE) for trait_names in traits_by_piece]
     sizes = [len(piece.text) for piece in pieces]
     points = []
     for number, score in enumerate(own):
@@ -280,8 +329,8 @@ def _plain_score(text: str) -> int:
 
 
 def _score(trait_names: Sequence[str], kind: str, text: str) -> float:
-    size = worth.LENGTH * math.log(max(SHORTEST, len(text)))
-    return round(worth.line_worth(trait_names, kind) - size, 2)
+    size = LENGTH * math.log(max(SHORTEST, len(text)))
+    return round(line_worth(trait_names, kind) - size, 2)
 
 
 def line_scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:

@@ -14,9 +14,39 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.sqlite_files import SqliteHolds, sqlite_faults
-from sem.dataset.clean import near_duplicates
+from sem.dataset.clean import dedupe, near_duplicates
 from sem.dataset.config import Leaks
-from sem.dataset.split import leak_links
+
+# What ties two examples together, so that one on each side of a split would be a leak.
+
+KINDS = ("exact", "near", "source", "site", "domain", "template", "answer")
+
+
+def leak_keys(example: Example) -> dict[str, str]:
+    """For each of KINDS what `example` shares with those it is tied to.
+
+    Absent where it has none.
+    """
+    keys = {
+        "exact": dedupe.digest(example.input_text).hex(),
+        "near": str(example.meta.get("near") or ""),
+        "source": example.source_id or "",
+        "site": example.site,
+        "domain": example.domain,
+        "template": str(example.meta.get("template") or ""),
+        "answer": dedupe.answer_key(example).hex(),
+    }
+    return {kind: key for kind, key in keys.items() if key}
+
+
+def binding(example: Example, leaks: Leaks) -> tuple[str, ...]:
+    """Return the ties of `example` that `leaks` wants repaired: what shares one moves together."""
+    return tuple(
+        f"{kind}:{key}"
+        for kind, key in leak_keys(example).items()
+        if getattr(leaks, kind) == "repair"
+    )
+
 
 PAIRS = (("train", "test"), ("train", "val"), ("val", "test"))
 COLUMNS = ("in common", *(f"{a}∩{b}" for a, b in PAIRS))
@@ -84,7 +114,7 @@ def certify(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, A
 def _shared(table: sqlite3.Connection, a: str, b: str) -> dict[str, Any]:
     counts = {kind: (keys, rows) for kind, keys, rows in table.execute(COUNTS, {"a": a, "b": b})}
     shared = {}
-    for kind in leak_links.KINDS:
+    for kind in KINDS:
         keys, rows = counts.get(kind, (0, 0))
         query = {"a": a, "b": b, "kind": kind, "shown": SHOWN}
         pairs = [list(pair) for pair in table.execute(FIRST, query)] if keys else []
@@ -115,7 +145,7 @@ class _Places:
                         [example.input_text], self._threshold
                     ).tobytes()
                     offset += len(line)
-                    for kind, key in leak_links.leak_keys(example).items():
+                    for kind, key in leak_keys(example).items():
                         if kind != "near":
                             yield kind, key, part, example.id
 
@@ -191,10 +221,7 @@ def certificate_table(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     How many things are shared, in how many rows.
     """
     shared = facts["certificate"]["shared"]
-    return [
-        (NAMES[kind], *(_cell(shared[f"{a}∩{b}"][kind]) for a, b in PAIRS))
-        for kind in leak_links.KINDS
-    ]
+    return [(NAMES[kind], *(_cell(shared[f"{a}∩{b}"][kind]) for a, b in PAIRS)) for kind in KINDS]
 
 
 def _cell(counted: dict[str, Any]) -> str:

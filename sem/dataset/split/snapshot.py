@@ -7,7 +7,7 @@ without vN.json, which the next one removes, or vN.json without entry, which it 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +19,48 @@ from sem.core.example import Example, from_json
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.config import Dataset, Split
-from sem.dataset.split import certificate, holdout, splits
+from sem.dataset.split import certificate, splits
 from sem.dataset.split.certificate import proof
-from sem.dataset.store import spec_archive
+from sem.dataset.store import spec_archive, tombstones
+
+# What was ever tested on is never trained on: ids that a new cut may not put into train.
+#
+# They are the test rows of every earlier snapshot, the golden set, and rows a person corrected
+# while checking a test answer (data/SEM/golden/held.jsonl, appended to, never rewritten).
+
+
+def ids(project: Project) -> frozenset[str]:
+    """Return every id of `project` that must stay out of train."""
+    return _ids(_sources(project))
+
+
+def ids_without(project: Project, version: int) -> frozenset[str]:
+    """Return what `ids` would say if the test part of snapshot `version` were gone."""
+    name = f"test.v{version}.jsonl"
+    return _ids(path for path in _sources(project) if path.name != name)
+
+
+def _ids(paths: Iterable[Path]) -> frozenset[str]:
+    return frozenset(
+        row["id"] for path in paths for row in state.read_state_rows(path, state.NamedRow)
+    )
+
+
+def hold(project: Project, names: Iterable[str], reason: str) -> None:
+    """Keep the examples `names` out of train from the next cut on."""
+    with files.appending(_held(project)) as file:
+        for name in tombstones.living(project, names):
+            files.append_row(file, {"id": name, "reason": reason})
+
+
+def _sources(project: Project) -> Iterator[Path]:
+    yield from sorted(project.processed.glob("test.v*.jsonl"))
+    yield from (path for path in (project.golden, _held(project)) if path.exists())
+
+
+def _held(project: Project) -> Path:
+    return project.golden.with_name("held.jsonl")
+
 
 VERSION = re.compile(r"v?([1-9][0-9]{0,5})")
 SCHEMA_VERSION = "1"
@@ -79,7 +118,7 @@ def freeze_snapshot(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         if same is not None:
             return same, False
         items = (splits.item(e, options) for e in clean.read_clean_examples(project))
-        cut = splits.cut_splits(items, project.split, holdout.ids(project))
+        cut = splits.cut_splits(items, project.split, ids(project))
         version = (last or 0) + 1
         facts = _write_parts(project, version, cut, inputs, options)
         write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())

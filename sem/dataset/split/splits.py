@@ -18,7 +18,7 @@ from sem.core.errors import Insufficient, SemError
 from sem.core.example import Example
 from sem.core.taskspec import EvalSplit
 from sem.dataset.config import Split
-from sem.dataset.split import leak_links as links
+from sem.dataset.split import certificate
 
 # Bring the row counts of parts nearer to their targets, by moving and swapping whole groups.
 
@@ -135,7 +135,7 @@ def item(example: Example, options: Split) -> Item:
         "domain": example.domain,
     }
     stratum = "|".join(parts[name] for name in options.stratify)
-    tied = links.binding(example, options.enforced)
+    tied = certificate.binding(example, options.enforced)
     return Item(example.id, example.task, group or f"row:{example.id}", stratum, tied)
 
 

@@ -18,7 +18,7 @@ from sem.core.example import from_json
 from sem.core.project import Project
 from sem.dataset.clean import clean_set
 from sem.dataset.config import Dataset, Split
-from sem.dataset.split import certificate, holdout, snapshot, splits
+from sem.dataset.split import certificate, snapshot, splits
 
 WITHDRAWN = "withdrawn"
 # Of vN.json: numbers and hashes.
@@ -201,10 +201,10 @@ def _hold_tested(project: Project, version: int, names: Set[str]) -> None:
     """Rows tested on in `version` stay out of train when its test part is gone."""
     path = _part(project, "test", version)
     if path.exists():
-        excluded = names | holdout.ids_without(project, version)
+        excluded = names | snapshot.ids_without(project, version)
         tested = (row["id"] for row in state.read_state_rows(path, state.NamedRow))
         ids = [name for name in tested if name not in excluded]
-        holdout.hold(project, ids, f"tested in v{version}, withdrawn")
+        snapshot.hold(project, ids, f"tested in v{version}, withdrawn")
 
 
 def _enter(project: Project, version: int, counts: dict[str, int], note: dict[str, Any]) -> None:

@@ -13,9 +13,11 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval.config import EvalSettings
-from sem.eval.scoring.align import NOTHING
 from sem.lm.local.chat import Chat
 from sem.lm.local.generator import Completion, Generator, Prompt
+
+# No usable answer at all: every field it should hold is wrong.
+NOTHING = object()
 
 CANDIDATE = ("candidate", "text", "answer", "response", "response_strong")
 

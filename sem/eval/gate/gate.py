@@ -12,7 +12,7 @@ from typing import Any
 from sem.eval.gate import margins
 from sem.eval.gate.margins import FAIL, INSUFFICIENT, NOT_TESTABLE, PASS, WARN, Bar, Check, Need
 from sem.eval.gate.policy import Limit, Policy, Rule, Validity
-from sem.eval.scoring.metrics import Score
+from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats, planning
 from sem.eval.stats.paired_stats import Pairs
 

@@ -16,7 +16,7 @@ from sem.eval.gate.gate import Evidence, Verdict
 from sem.eval.gate.policy import Policy
 from sem.eval.report import baselines, compare
 from sem.eval.report.compare import Reading
-from sem.eval.scoring import metrics
+from sem.eval.scoring import scoring
 
 LEDGER = "gates.jsonl"
 
@@ -147,7 +147,7 @@ def _evidence(reading: Reading, withdrawals: tuple[str, ...], used: int) -> Evid
 def _critical(reading: Reading) -> Iterator[str]:
     """Critical slots of the TaskSpecs, also those no row has, and those that were compared."""
     for example in reading.after.examples:
-        levels = metrics.levels_of(
+        levels = scoring.levels_of(
             reading.after.tasks[example.task], example, reading.after.shared
         )
         yield from (f"{example.task}.{name}" for name in levels if levels[name].critical)

@@ -17,9 +17,9 @@ from sem.eval.judge import judge, judge_prompts, verdicts
 from sem.eval.judge.judge import Item, Judge
 from sem.eval.judge.judge_config import JudgeSettings
 from sem.eval.judge.judge_prompts import Question
-from sem.eval.scoring import metrics
+from sem.eval.scoring import scoring
 from sem.eval.scoring.align import NOTHING
-from sem.eval.scoring.metrics import Score, Slot
+from sem.eval.scoring.scoring import Score, Slot
 from sem.eval.scoring.values import canonical
 
 # The one slot of golden and pairwise: the answer as a whole.
@@ -79,8 +79,8 @@ def slot_case(
     example: Example, answer: Answer | None, spec: TaskSpec, shared: SlotFile | None = None
 ) -> Case:
     """Return one example's Case: rules first, the judge for what they leave open."""
-    score = metrics.score_answer(example, answer, spec, None, shared)
-    levels = metrics.levels_of(spec, example, shared)
+    score = scoring.score_answer(example, answer, spec, None, shared)
+    levels = scoring.levels_of(spec, example, shared)
     value = value_of(answer.text) if answer else None
     questions = []
     for name, slot in score.slots.items():
@@ -118,7 +118,7 @@ def whole_case(
 
     Equal values are decided by rule.
     """
-    score = metrics.score_answer(example, answer, spec, None)
+    score = scoring.score_answer(example, answer, spec, None)
     candidate = readable(answer.text) if answer else None
     second = readable(other.text) if other else ""
     questions = (Question(example.id, ANSWER, example.output_json, candidate, second),)
@@ -149,7 +149,7 @@ def readable(text: str) -> Any:
 
 def value_at_path(value: Any, path: str) -> Any:
     """Return the part of `value` at a slot's `path`: `a`, `a.b`, or `a[].b`, which is a list."""
-    if path == metrics.WHOLE or value is None:
+    if path == scoring.WHOLE or value is None:
         return value
     if isinstance(value, dict) and path in value:
         return value[path]

@@ -17,7 +17,7 @@ from sem.core.slotspec import SlotFile
 from sem.eval.answers import answers, golden
 from sem.eval.answers.answers import Answer
 from sem.eval.config import EvalSettings
-from sem.eval.scoring import metrics, similarity
+from sem.eval.scoring import metrics, scoring, similarity
 from sem.eval.scoring.scoring import Score
 from sem.eval.scoring.slots import Similarity
 from sem.eval.stats.paired_stats import clopper_pearson
@@ -117,7 +117,7 @@ def _similarity(
     levels = [
         level.level
         for example in examples
-        for level in metrics.levels_of(project.tasks[example.task], example, shared).values()
+        for level in scoring.levels_of(project.tasks[example.task], example, shared).values()
     ]
     if "llm_similarity" not in levels:
         return None
@@ -149,7 +149,7 @@ def sit(exam: Exam, teacher: Asked, least: float) -> Result:
             faults[outcome.fault] = faults.get(outcome.fault, 0) + 1
         spec = exam.project.tasks[example.task]
         answer = _answer(example, outcome)
-        scores.append(metrics.score_answer(example, answer, spec, exam.closeness, exam.shared))
+        scores.append(scoring.score_answer(example, answer, spec, exam.closeness, exam.shared))
     return Result(tuple(scores), dict(sorted(faults.items())), least)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from sem.core import files, schema
 from sem.core.errors import SemError
 from sem.eval.judge.judge_prompts import Opinion, Question
-from sem.eval.scoring.metrics import Score, Slot
+from sem.eval.scoring.scoring import Score, Slot
 
 JUDGED, MISSING, BY_RULE, UNJUDGED = "judged", "missing_candidate", "by_rule", "unjudged"
 STATES = ("judged", "undecided", "unjudged")

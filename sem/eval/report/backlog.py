@@ -10,7 +10,7 @@ from typing import Any
 
 from sem.core import files, state
 from sem.core.project import Project
-from sem.eval.scoring.metrics import Score
+from sem.eval.scoring.scoring import Score
 
 
 def backlog_rows(scores: Sequence[Score], run: str, split: str) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from sem.eval.answers import answers, subject
 from sem.eval.answers.answers import Answer
 from sem.eval.answers.subject import Subject
 from sem.eval.judge import judge_questions
-from sem.eval.scoring import metrics
-from sem.eval.scoring.metrics import Score
+from sem.eval.scoring import metrics, scoring
+from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats
 
 CONSTANT, HELD = "constant", "base, constrained"
@@ -81,7 +81,7 @@ def _count(counts: dict[str, Counter[str]], spec: TaskSpec, reference: Any) -> N
 
 def _paths(spec: TaskSpec) -> list[str]:
     """Return the fields that are counted one by one; a list of objects as a whole."""
-    leaves = slotspec.schema_leaves(spec.io_schema) or (metrics.WHOLE,)
+    leaves = slotspec.schema_leaves(spec.io_schema) or (scoring.WHOLE,)
     return list(dict.fromkeys(leaf.partition("[]")[0] for leaf in leaves))
 
 
@@ -91,8 +91,8 @@ def _most_common(counts: Mapping[str, Counter[str]]) -> Any:
         path: jsonio.parse_json(min(texts, key=lambda text: (-texts[text], text)))
         for path, texts in counts.items()
     }
-    if set(values) == {metrics.WHOLE}:
-        return values[metrics.WHOLE]
+    if set(values) == {scoring.WHOLE}:
+        return values[scoring.WHOLE]
     answer: dict[str, Any] = {}
     for path, value in values.items():
         *outer, last = path.split(".")

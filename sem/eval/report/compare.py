@@ -13,8 +13,8 @@ from sem.eval.answers.answers import Answer
 from sem.eval.answers.subject import Subject
 from sem.eval.judge import calibration, judge_questions, judge_session, verdicts
 from sem.eval.report import baselines, report
-from sem.eval.scoring import metrics, similarity
-from sem.eval.scoring.metrics import Score
+from sem.eval.scoring import metrics, scoring, similarity
+from sem.eval.scoring.scoring import Score
 from sem.eval.scoring.slots import Similarity
 from sem.eval.stats import paired_stats
 from sem.lm.weights import weights
@@ -222,7 +222,7 @@ def score_answers(
     One that is missing is wrong.
     """
     return [
-        metrics.score_answer(
+        scoring.score_answer(
             e, answers_by_id.get(e.id), side.tasks[e.task], closeness, side.shared
         )
         for e in side.examples
@@ -234,7 +234,7 @@ def similarity_of(side: Subject) -> Similarity | None:
     is_needed = any(
         level.level == "llm_similarity"
         for example in side.examples
-        for level in metrics.levels_of(side.tasks[example.task], example, side.shared).values()
+        for level in scoring.levels_of(side.tasks[example.task], example, side.shared).values()
     )
     named = side.settings.similarity_model
     if not is_needed or named is None:

@@ -13,14 +13,14 @@ from typing import Any
 
 from sem.core import files, jsonio, schema, state
 from sem.core.errors import SemError
-from sem.core.project import ROOT
+from sem.core.projects import SHIPPED
 from sem.core.taskspec import TaskSpec
 
 VERSION = "eval-report.v1"
 SCORES = "scores.v1"
 SUFFIX = ".eval-report.json"
 OLDER_SUFFIX = ".evalreport.json"
-SCHEMAS = ROOT / "configs" / "schemas"
+SCHEMAS = SHIPPED / "schemas"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sem.core.console import grid
 from sem.eval.config import EvalSettings
 from sem.eval.report import baselines
 from sem.eval.scoring import metrics
-from sem.eval.scoring.metrics import Score
+from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats
 
 RATES = {

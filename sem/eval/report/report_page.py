@@ -14,7 +14,7 @@ from sem.core.example import Example
 from sem.eval.answers.answers import Answer
 from sem.eval.report import plots, report
 from sem.eval.report.compare import Reading
-from sem.eval.scoring.metrics import Score
+from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")

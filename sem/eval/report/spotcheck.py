@@ -20,12 +20,12 @@ from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
-from sem.dataset.split import holdout
+from sem.dataset.split import snapshot
 from sem.dataset.store import store
 from sem.eval.answers.subject import Subject
 from sem.eval.judge import calibration, judge_questions
 from sem.eval.judge.verdicts import Verdict
-from sem.eval.scoring.metrics import WHOLE, Score
+from sem.eval.scoring.scoring import WHOLE, Score
 
 COLUMNS = (
     "id",
@@ -270,7 +270,7 @@ def keep_labels(project: Project, subject: Subject, entries: Taken, at: str) -> 
     names = {name for name, _ in entries.corrections}
     if not names:
         return 0
-    holdout.hold(project, sorted(names), f"corrected in a spot-check of {subject.run.id}")
+    snapshot.hold(project, sorted(names), f"corrected in a spot-check of {subject.run.id}")
     examples_by_id = {example.id: example for example in subject.examples}
     with store.reading(project.store) as opened:
         rows = [row for row in opened.rows() if row.id in names]

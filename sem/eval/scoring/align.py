@@ -11,11 +11,10 @@ from functools import lru_cache
 from typing import Any
 
 from sem.core.slotspec import SlotSpec
+from sem.eval.answers.answers import NOTHING
 from sem.eval.scoring import slots
 from sem.eval.scoring.values import canonical, fold_text, is_empty, value_text
 
-# No usable answer at all: every field it should hold is wrong.
-NOTHING = object()
 # a key the reference does not write.
 ABSENT = object()
 # Mean closeness of fields from which two items are one.

@@ -9,22 +9,43 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sem.eval.config import Prices
-from sem.eval.scoring import confusion
 from sem.eval.scoring.align import Items
-from sem.eval.scoring.scoring import WHOLE, Counts, Score, Slot, levels_of, score_answer
+from sem.eval.scoring.scoring import NULL, Counts, Score, Slot
 from sem.eval.scoring.taxonomy import KINDS
 
-__all__ = [
-    "WHOLE",
-    "Counts",
-    "Score",
-    "Slot",
-    "fields",
-    "group_scores",
-    "levels_of",
-    "score_answer",
-    "totals",
-]
+# Confusion matrices of fields whose values come from a list: which label is taken for which.
+
+
+def confusion_matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Counts by reference and answer, and per label n, precision, recall and F1.
+
+    The macro F1 is the mean over labels that occur in references, null left out.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for reference, answer in pairs:
+        counts[reference][answer] += 1
+    names = sorted(set(counts) - {NULL})
+    rates = {name: _rates(name, counts) for name in names}
+    f1s = [rate["f1"] for rate in rates.values()]
+    return {
+        "counts": {name: dict(sorted(row.items())) for name, row in sorted(counts.items())},
+        "labels": rates,
+        "macro_f1": sum(f1s) / len(f1s) if f1s else None,
+    }
+
+
+def _rates(name: str, counts: dict[str, Counter[str]]) -> dict[str, Any]:
+    right, reference_count = counts[name][name], counts[name].total()
+    answer_count = sum(row[name] for row in counts.values())
+    precision = right / answer_count if answer_count else None
+    return {
+        "n": reference_count,
+        "precision": precision,
+        "recall": right / reference_count,
+        "f1": 2 * right / (answer_count + reference_count),
+    }
+
+
 GROUPS = ("task", "page_type", "language", "domain", "stratum")
 
 
@@ -102,7 +123,7 @@ def confusions(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     for score in scores:
         for name, labels in score.labels.items():
             labels_by_field[f"{score.task}.{name}"].append(labels)
-    return {name: confusion.matrix(labels_by_field[name]) for name in sorted(labels_by_field)}
+    return {name: confusion_matrix(labels_by_field[name]) for name in sorted(labels_by_field)}
 
 
 def _field_totals(slots: list[Slot], documents: int) -> dict[str, Any]:

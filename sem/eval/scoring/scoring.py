@@ -15,12 +15,14 @@ from sem.core.taskspec import TaskSpec
 from sem.dataset.store import rows
 from sem.eval.answers import answers
 from sem.eval.answers.answers import Answer
-from sem.eval.scoring import align, confusion, proxies, rubric, slots, taxonomy
+from sem.eval.scoring import align, proxies, rubric, slots, taxonomy
 from sem.eval.scoring.align import ABSENT, NOTHING, Alignment, Items, Pair, Part
 from sem.eval.scoring.proxies import Proxies
 from sem.eval.scoring.rubric import Check
 from sem.eval.scoring.slots import Similarity
+from sem.eval.scoring.values import canonical, is_empty
 
+NULL, NO_ANSWER, OTHER = "(null)", "(no answer)", "(other)"
 # The one slot of a task whose output is no object.
 WHOLE = "(answer)"
 
@@ -310,10 +312,24 @@ def _labels(aligned: Alignment, spec: TaskSpec) -> dict[str, tuple[str, str]]:
     for pair in aligned.pairs:
         labels = proxies.labels_of(shapes.get(pair.name), pair.name, spec)
         if labels is not None and "[]" not in pair.name:
-            labels_by_field[pair.name] = confusion.confusion_labels(pair.parts[0], labels)
+            labels_by_field[pair.name] = confusion_labels(pair.parts[0], labels)
     return labels_by_field
 
 
 def _exact_share(compared: dict[str, Slot]) -> float:
     exact_scores = [slot.exact for slot in compared.values() if slot.wanted]
     return sum(exact_scores) / len(exact_scores) if exact_scores else 0.0
+
+
+def confusion_labels(part: Part, labels: frozenset[str]) -> tuple[str, str]:
+    """(reference, answer) as labels; an answer outside `labels` is `(other)`."""
+    reference = NULL if part.wanted is ABSENT or is_empty(part.wanted) else _label(part.wanted)
+    if part.said is NOTHING:
+        return reference, NO_ANSWER
+    if is_empty(part.said):
+        return reference, NULL
+    return reference, _label(part.said) if canonical(part.said) in labels else OTHER
+
+
+def _label(value: Any) -> str:
+    return value if isinstance(value, str) else canonical(value)

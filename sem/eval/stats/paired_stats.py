@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sem.eval.scoring.metrics import Score
+from sem.eval.scoring.scoring import Score
 from sem.eval.stats import clusters
 from sem.eval.stats.clusters import Clusters
 

@@ -5,15 +5,81 @@ Levels are one-sided: 0.025 is the lower end of a 95 % interval. Shares and marg
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from sem.core.errors import SemError
 from sem.eval.stats import clusters
 from sem.eval.stats.clusters import Clusters
 
+# Failures among the rows that certify a rate: what is planned for.
+FAILURES = (0, 1, 3)
 SIDE = 0.025
 POWER = 0.8
 # Rows or domains beyond which "more data" is no answer.
 MOST = 10_000_000
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What a plan supposes of data that are not there yet; shares are fractions."""
+
+    margin: float
+    discordance: float
+    rows_per_domain: float
+    icc: float
+    rate: float
+
+    def __post_init__(self) -> None:
+        shares = {"margin": self.margin, "differ": self.discordance, "at-least": self.rate}
+        for name, share in shares.items():
+            if not 0 < share < 1:
+                raise SemError(f"--{name} {100 * share:g}", "give percent, above 0 and below 100")
+        if not 0 <= self.icc <= 1:
+            raise SemError(f"--icc {self.icc:g}", "give a number from 0 to 1")
+        if not self.rows_per_domain >= 1:
+            raise SemError(f"--rows-per-domain {self.rows_per_domain:g}", "give 1 or more")
+
+
+def plan_rows(assumed: Assumptions) -> list[tuple[str, str, str]]:
+    """Return claim, rows and domains it needs, one a line, as a person reads them."""
+    points = f"{100 * assumed.margin:g} points"
+    alone = pairs_needed(assumed.margin, assumed.discordance)
+    domains = domains_needed(
+        assumed.margin, assumed.discordance, assumed.rows_per_domain, assumed.icc
+    )
+    count = None if domains is None else math.ceil(domains * assumed.rows_per_domain)
+    lines = [
+        (f"{points} apart, every row of a domain of its own", f"{alone:,}", f"{alone:,}"),
+        (
+            f"{points} apart, {assumed.rows_per_domain:g} rows a domain (icc {assumed.icc:g})",
+            _counted(count),
+            _counted(domains),
+        ),
+    ]
+    for failures in FAILURES:
+        name = f"at least {100 * assumed.rate:g} %, with {failures} wrong"
+        lines.append((name, _counted(rows_to_certify(failures, assumed.rate)), "-"))
+    return lines
+
+
+def test_part_rows(domains: Sequence[str], assumed: Assumptions) -> list[tuple[str, str]]:
+    """Return what a test part whose rows are of `domains` is worth and can show."""
+    count, groups = len(domains), len(set(domains))
+    if not count:
+        return [("rows", "0: nothing can be shown")]
+    worth = effective_rows(count, count / groups, assumed.icc)
+    points = 100 * detectable(worth, assumed.discordance)
+    return [
+        ("rows", f"{count:,}"),
+        ("domains", f"{groups:,}"),
+        (f"independent rows it is worth (icc {assumed.icc:g})", f"{worth:,.0f}"),
+        ("smallest difference it shows", f"{points:.1f} points"),
+    ]
+
+
+def _counted(count: int | None) -> str:
+    return f"more than {MOST:,}" if count is None else f"{count:,}"
 
 
 def rows_to_certify(failures: int, share: float = 0.99, side: float = 0.05) -> int | None:

@@ -12,8 +12,7 @@ from sem.dataset import text
 from sem.dataset.clean import frames
 from sem.dataset.ingest import charset
 from sem.forge.reading import docx, html, pdf, plain
-from sem.forge.reading.limits import Reading
-from sem.forge.reading.refusals import Refused, Step, Text
+from sem.forge.reading.refusals import Reading, Refused, Step, Text
 
 READERS = {
     "txt": plain.read_plain_text,

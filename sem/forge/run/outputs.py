@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
@@ -15,11 +15,9 @@ from sem.core.project import Project
 from sem.dataset.ingest import conversations
 from sem.dataset.split.snapshot import Snapshot
 from sem.forge.checks.pair_quality import Verdict
+from sem.forge.run.forge_job import Forged, Job, Made
 from sem.forge.teacher import prompts
 from sem.forge.teacher.teacher import Spending
-
-if TYPE_CHECKING:
-    from sem.forge.run.forge_run import Forged, Job, Made
 
 PAIRS, DROPPED, SKIPPED, FACTS = "pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json"
 QUESTION = (*SPELLINGS["input_text"], "question", "input", "instruction")
@@ -64,7 +62,7 @@ def _golden(project: Project) -> list[Path]:
     return [path for path in (own, flat, project.golden) if path.exists()]
 
 
-def write_pairs(folder: Path, outcome: "Made") -> str:
+def write_pairs(folder: Path, outcome: Made) -> str:
     """Pairs, dropped pairs and skipped sources with their provenance; the hash of the pairs."""
     files.write_rows(folder / PAIRS, (v.as_json() for v in outcome.kept))
     files.write_rows(folder / DROPPED, (v.as_json() for v in outcome.verdicts if not v.kept))
@@ -85,12 +83,6 @@ def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]
     }
 
 
-def default_task(job: "Job") -> str | None:
-    """Return the task of rows that name none: the one in forge.yaml, else the sem's only one."""
-    tasks = job.project.tasks
-    return job.settings.task or (next(iter(tasks)) if len(tasks) == 1 else None)
-
-
 def spent(folder: Path, spending: Spending, at: datetime) -> None:
     """Add what one process asked and paid to spending.jsonl, however it ended."""
     row = {**vars(spending), "faults": dict(sorted(spending.faults.items()))}
@@ -99,7 +91,7 @@ def spent(folder: Path, spending: Spending, at: datetime) -> None:
         files.append_row(file, {**row, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
 
 
-def publish_forge(job: "Job", teacher: str, forged: "Forged") -> Path:
+def publish_forge(job: Job, teacher: str, forged: Forged) -> Path:
     """forge.json and the report; the report's path."""
     from sem.forge.run import report
 
@@ -109,7 +101,7 @@ def publish_forge(job: "Job", teacher: str, forged: "Forged") -> Path:
     return path
 
 
-def forge_facts(job: "Job", teacher: str, forged: "Forged") -> dict[str, Any]:
+def forge_facts(job: Job, teacher: str, forged: Forged) -> dict[str, Any]:
     """forge.json: every count and hash, nothing that differs when the same is run again."""
     outcome, project = forged.made, job.project
     settings = jsonio.parse_json(jsonio.canonical_json(asdict(job.settings)))

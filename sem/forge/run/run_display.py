@@ -7,7 +7,8 @@ from typing import Any
 from sem.core import console, files
 from sem.dataset.clean import clean
 from sem.forge.run import outputs, report
-from sem.forge.run.forge_run import Forged, Prepared
+from sem.forge.run.forge_job import Forged
+from sem.forge.run.forge_run import Prepared
 from sem.forge.teacher import cost_forecast
 from sem.forge.teacher.presets import teacher_calls
 from sem.lm.api.calls import TRANSIENT

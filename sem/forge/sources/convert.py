@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sem.dataset.clean.worker_pool import Worker
-from sem.forge.reading.limits import Reading
+from sem.forge.reading.refusals import Reading
 
 SERVE = "from sem.forge.reading.cage import serve_documents; serve_documents()"
 # Formats whose libraries take half a second to load.

@@ -1,7 +1,7 @@
 """A run as a SkyPilot task: a folder with only what it needs, and the YAML that says what to do.
 
-Source of the keys: SkyPilot 0.14.1, sky/utils/schemas.py; `benchmarks/cloud_task.py` hands the
-YAML to that version's own reader.
+Source of the keys: SkyPilot 0.14.1, sky/utils/schemas.py; `benchmarks/faults/cloud_task.py` hands
+the YAML to that version's own reader.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 The merged fp32 model is converted once and kept in models/optimizer/RUN/fast/WEIGHTS-HASH/, named
 by all that decides its bytes. With float32 weights greedy rewrites are PyTorch's token for token;
-what int8 changes is measured by benchmarks/optimizer_load.py.
+what int8 changes is measured by benchmarks/speed/optimizer_load.py.
 """
 
 import shutil

@@ -3,12 +3,14 @@
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, jsonio, manifest, provenance, run, schema, state
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
+from sem.core.projects import IS_CHECKOUT
 from sem.core.run import Run
 from sem.eval.answers import answers, subject
 from sem.eval.report import eval_report_v1
@@ -262,7 +264,7 @@ def _report(project: Project, target: Run) -> Path:
 
 
 def _lock(project: Project, plan: dict[str, Any]) -> str:
-    lock = files.read_text(ROOT / "requirements.lock")
+    lock = files.read_text(ROOT / "requirements.lock") if IS_CHECKOUT else _installed_pins()
     version = ".".join(map(str, sys.version_info[:3]))
     source = plan["source"]
     head = [
@@ -270,6 +272,12 @@ def _lock(project: Project, plan: dict[str, Any]) -> str:
         *(f"# trained with {name} {number}" for name, number in sorted(plan["packages"].items())),
     ]
     return "\n".join(head) + "\n" + lock
+
+
+def _installed_pins() -> str:
+    """Return every package of this environment as a pin, by name."""
+    names = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(names.items()))
 
 
 def _present(folder: Path) -> list[str]:

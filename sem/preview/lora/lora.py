@@ -21,7 +21,8 @@ from typing import Literal
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
-from sem.core.project import ROOT, Project
+from sem.core.project import Project
+from sem.core.projects import SHIPPED
 from sem.dataset.split import snapshot
 from sem.dataset.split.snapshot import Snapshot
 from sem.preview.contribution import overlap
@@ -153,7 +154,7 @@ def _by_id(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row.id)
 
 
-FITTED = ROOT / "configs" / "preview_examples.json"
+FITTED = SHIPPED / "preview_examples.json"
 # Contributed rows that are read as tokens: no preview learns more of them.
 MOST_GIVEN = 2_000
 # nats: a row moves the mean by no more, so that none decides alone.

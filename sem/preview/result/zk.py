@@ -12,9 +12,9 @@ from typing import Any
 
 from sem.core import files, jsonio, schema
 from sem.core.errors import SemError
-from sem.core.project import ROOT
+from sem.core.projects import SHIPPED
 
-SCHEMA = ROOT / "configs" / "schemas" / "zk-output.v1.schema.json"
+SCHEMA = SHIPPED / "schemas" / "zk-output.v1.schema.json"
 ROOT_PARTS = ("delta_computation", "baseline_model", "new_model", "evaluation_metadata")
 CONTRIBUTOR = ("contributed_samples", "total_samples", "contributor_weights", "data_manifest")
 TEST, NONE = "test", "none"

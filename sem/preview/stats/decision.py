@@ -3,7 +3,7 @@
 The confidence is the chance that the full pipeline's gain lies within 20 % (or half a point) of
 the preview's, by a logistic curve over what is known before the full run. The curve, and how much
 wider than the benchmark's own error an interval must be, are fitted by
-`benchmarks/preview_backtest.py` on half of its contributions and tested on the other half.
+`benchmarks/preview/preview_backtest.py` on half of its contributions and tested on the other half.
 """
 
 import math
@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.core.project import ROOT
+from sem.core.projects import SHIPPED
 from sem.preview.stats.paired_gain import Gain
 
-CURVE = ROOT / "configs" / "preview_confidence.json"
+CURVE = SHIPPED / "preview_confidence.json"
 POINTS = 100.0
 # What production wants at least.
 MIN_POINTS = 1.0
@@ -124,7 +124,7 @@ def confidence(values: Mapping[str, float]) -> tuple[float | None, str]:
     if missing:
         raise SemError(
             f"{CURVE.name} weighs {min(missing)}, which is not measured",
-            "fit it again with `python benchmarks/preview_backtest.py`",
+            "fit it again with `python benchmarks/preview/preview_backtest.py`",
         )
     outside = [n for n, (low, high) in curve["ranges"].items() if not low <= values[n] <= high]
     return chance(curve, values), f"outside_the_backtest: {', '.join(outside)}" if outside else ""

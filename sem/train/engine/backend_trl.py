@@ -1,4 +1,4 @@
-"""Plain TRL and PEFT: any device, no Unsloth."""
+"""Plain TRL and PEFT: any device, no Unsloth. Encoder-decoders (the T5 family), too."""
 
 from typing import Any
 

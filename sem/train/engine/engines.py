@@ -13,7 +13,10 @@ from sem.train.recipe import Recipe
 from sem.train.rows.stages import Job
 
 Engine = Callable[[Job, bool], dict[str, Any]]
-ENGINES = ("trl", "unsloth", "seq2seq")
+# Engine -> the module that trains with it. Encoder-decoders load and train as others do; only
+# which class of model is loaded differs, and that is the base's own matter.
+BACKENDS = {"trl": "backend_trl", "unsloth": "backend_unsloth", "seq2seq": "backend_trl"}
+ENGINES = tuple(BACKENDS)
 
 
 def choose_engine(recipe: Recipe, machine: Hardware, base: Path) -> str:
@@ -54,7 +57,7 @@ def _has(machine: Hardware, package: str) -> bool:
 
 def load_engine(name: str) -> Engine:
     """Return the engine called `name`; what must be imported before all else is."""
-    module = import_module(f"sem.train.engine.backend_{name}")
+    module = import_module(f"sem.train.engine.{BACKENDS[name]}")
     if name == "unsloth":
         # Patches transformers and trl, which loading a job imports.
         module.library()

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sem.train.fast import interface
+from sem.train.fast import attention
 
 # The elementwise parts of a decoder layer; `torch.compile` makes each one pass over memory.
 #
@@ -254,7 +254,7 @@ def speed_up(model: Any, tokens: int) -> list[str]:
         return [f"layers as they are: {inner.config.model_type} is not known here"]
     notes = ["attention in blocks", "low-rank products in place"]
     run, note = _runner(tokens)
-    inner.set_attn_implementation(interface.register_blocked_attention())
+    inner.set_attn_implementation(attention.register_blocked_attention())
     for module in inner.modules():
         name = type(module).__name__.removeprefix(family.prefix)
         if type(module).__name__.startswith(family.prefix) and name in _FORWARDS:
@@ -338,7 +338,7 @@ def _attention(module: Any, family: Family, run: Callable[..., Any]) -> Callable
         )
         dropout = self.attention_dropout if self.training else 0.0
         window = getattr(self, "sliding_window", None)
-        out, _ = interface.attend_sequence(
+        out, _ = attention.attend_sequence(
             self,
             *states,
             attention_mask,

@@ -12,6 +12,7 @@ from typing import Any
 from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
+from sem.core.projects import IS_CHECKOUT
 from sem.core.run import Run
 from sem.lm.weights import pinned_base
 from sem.train.engine import checkpoints
@@ -62,7 +63,15 @@ def listed(root: Path, paths: list[str]) -> list[Json]:
 
 
 def code_files() -> list[str]:
-    """Return the files of this program that training needs: tracked ones, where git knows them."""
+    """Return the files of this program that training needs: tracked ones, where git knows them.
+
+    SemError for an installed package, which has neither locks nor set-up for a host.
+    """
+    if not IS_CHECKOUT:
+        raise SemError(
+            "a host is set up from a checkout, and this opensem is an installed package",
+            "clone the project and train from there, or install opensem on the host itself",
+        )
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, check=False
     )

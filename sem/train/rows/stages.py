@@ -13,7 +13,7 @@ from sem.lm.local.chat import Chat
 from sem.train.recipe import Recipe
 from sem.train.rows.data import Rows
 from sem.train.rows.pairs import Pairs
-from sem.train.tracking.tracking import Tracking
+from sem.train.tracking.tracker import Tracking
 
 PRETRAIN, EXAMPLES, PREFERENCE = "pretrain", "examples", "preference"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sem.core import console
-from sem.train.tracking.tracking import Tracker, Tracking, clean_tracked_text
+from sem.train.tracking.tracker import Tracker, Tracking, clean_tracked_text
 
 # For a server that does not answer, at the beginning and at the end.
 WAIT_S = 20

@@ -6,24 +6,21 @@ online, offline or none; unset, WANDB_API_KEY and MLFLOW_TRACKING_URI say online
 
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.lm.api import redact
+from sem.train.tracking.tracker import Tracker, Tracking, clean_tracked_text
 
 MODES = ("online", "offline", "none")
 # What each tracker has: a resumed run repeats no step.
 LEDGER = "tracking.json"
-USER = re.compile(r"//[^/@\s]+@")
 # Rows in a row that a tracker may refuse before it is left alone.
 PATIENCE = 3
 INSTALL = "uv pip install -p .venv 'mlflow-skinny==3.17.2' -c requirements.lock"
@@ -32,28 +29,6 @@ TRACKERS = {
     "wandb": ("SEM_WANDB", "WANDB_API_KEY", "./scripts/setup_env.sh"),
     "mlflow": ("SEM_MLFLOW", "MLFLOW_TRACKING_URI", INSTALL),
 }
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """The mode of each tracker, and where offline ones write."""
-
-    modes: tuple[tuple[str, str], ...] = ()
-    project: str = "sem"
-    folder: Path = Path("reports")
-
-    @property
-    def active(self) -> dict[str, str]:
-        """Return the trackers that are not `none`, by name."""
-        return {name: mode for name, mode in self.modes if mode != "none"}
-
-
-class Tracker(Protocol):
-    """One place that rows go to."""
-
-    def open(self, facts: Mapping[str, Any]) -> None: ...
-    def log(self, step: int, values: Mapping[str, float]) -> None: ...
-    def close(self, is_good: bool) -> None: ...
 
 
 def resolve_tracking(project: Project) -> Tracking:
@@ -210,13 +185,6 @@ class Following:
             self.failed[name] += 1
             return False
         return True
-
-
-def clean_tracked_text(text: str) -> str:
-    """Return `text` on one short line, without keys and without what stands before the @ of an
-    address.
-    """
-    return USER.sub("//", redact.redacted(" ".join(text.split())))[:200]
 
 
 def _is_number(value: Any) -> bool:

@@ -328,7 +328,7 @@ def test_evidence_of_real_pages_survives(shared):
                     kept += there and grounding.is_grounded(value, left)
 
     assert before > 300
-    # 61 pages; benchmarks/clean.py measures all.
+    # 61 pages; benchmarks/speed/clean.py measures all.
     assert kept >= 0.98 * before
     assert clean < 0.2 * raw
 

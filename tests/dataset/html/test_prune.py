@@ -7,7 +7,7 @@ import pytest
 from sem.core import jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
-from sem.dataset.html import markup, prune, traits, words, worth
+from sem.dataset.html import markup, prune, traits, words
 from sem.dataset.html.prune import Address, Budget, Line
 from sem.dataset.store import store
 
@@ -54,8 +54,8 @@ def test_the_better_line_has_more_points(name):
 def points_everywhere(line: Line) -> float:
     text = line.without(prune.LINK).render()
     found = [*traits.contexts([line], [text])[0], *traits.told(text)]
-    size = worth.LENGTH * math.log(max(prune.SHORTEST, len(text)))
-    return sum(worth.WEIGHTS[worth.EVERY].get(trait, 0) for trait in found) - size
+    size = prune.LENGTH * math.log(max(prune.SHORTEST, len(text)))
+    return sum(prune.WEIGHTS[prune.EVERY].get(trait, 0) for trait in found) - size
 
 
 def test_cards_that_repeat_without_end_are_worth_less_and_less():
@@ -92,9 +92,9 @@ def test_every_weight_is_of_a_trait_that_lines_have():
     known |= {"labelled", "byline", "names a contact page", "field again"}
     known |= {f"{name}: {value}" for name, found in values.items() for value in found}
 
-    kinds = {worth.EVERY, worth.PROSE, "other", *(name for name, _, _ in traits.PAGE_KINDS)}
-    assert set(worth.WEIGHTS) <= kinds
-    for table in worth.WEIGHTS.values():
+    kinds = {prune.EVERY, prune.PROSE, "other", *(name for name, _, _ in traits.PAGE_KINDS)}
+    assert set(prune.WEIGHTS) <= kinds
+    for table in prune.WEIGHTS.values():
         assert {trait for trait in table if not trait.startswith("fact: ")} <= known
 
 
@@ -159,7 +159,7 @@ def test_evidence_of_real_pages_survives_a_small_budget(shared):
                 kept += there and grounding.is_grounded(value, left)
 
     assert before > 300
-    # 61 pages; benchmarks/pruning.py measures all.
+    # 61 pages; benchmarks/quality/pruning.py measures all.
     assert kept >= 0.92 * before
 
 

@@ -16,7 +16,7 @@ from sshd import SSHD, Line, serving
 
 from sem.core import ssh
 from sem.core.errors import SemError
-from sem.dataset.ingest import capture_feed, pull, remote_source
+from sem.dataset.ingest import capture_feed, pull
 from sem.dataset.ingest.importers import Options
 from sem.dataset.ingest.pull import Source
 from sem.dataset.store import store
@@ -176,13 +176,13 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
     path.write_text("".join(line.replace('"n"', f'"n{i}"') + "\n" for i in range(4_000)))
     made = project(tmp_path)
     seen = []
-    real = remote_source.Remote.blocks
+    real = pull.Remote.blocks
 
     def counted(self, name, offset, length):
         seen.append(offset)
         yield from real(self, name, offset, length)
 
-    monkeypatch.setattr(remote_source.Remote, "blocks", counted)
+    monkeypatch.setattr(pull.Remote, "blocks", counted)
     with Line(server.port, [2_000_000, 800_000, 500_000]) as between:
         server.reach(between.at)
         done = pulled(made, f"far:{path}", server)
@@ -198,7 +198,7 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
 @NEEDS_SSHD
 def test_a_line_that_stays_cut_leaves_a_part_that_the_next_call_continues(tmp_path, far, server):
     made = project(tmp_path)
-    facts = remote_source.Local().facts(str(far))
+    facts = pull.Local().facts(str(far))
     with Line(server.port, [90_000, *[0] * 40]) as between:
         server.reach(between.at)
         with pytest.raises(ssh.Cut, match="the line was cut"):
@@ -274,14 +274,14 @@ def test_a_hostile_path_stays_a_word(tmp_path, server):
 )
 def test_what_is_no_host_is_refused_before_ssh_starts(source):
     with pytest.raises(SemError, match="is no"):
-        remote_source.parse_source(source, None)
+        pull.parse_source(source, None)
 
 
 def test_a_file_with_a_colon_that_is_there_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a:b").write_text("")
 
-    assert remote_source.parse_source("a:b", None) == (remote_source.Local(), "a:b")
+    assert pull.parse_source("a:b", None) == (pull.Local(), "a:b")
 
 
 def test_replacing_says_how_many_rows_are_lost_and_forgets_the_chunks(tmp_path, far):
@@ -325,7 +325,7 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
                 connection.execute("UPDATE examples SET task = 'other' || task")
 
     monkeypatch.setattr(pull, "fetch_source", during)
-    copied = pull.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
+    copied = pull.copy(Source(pull.Local(), str(far)), tmp_path, lambda _: None)
 
     assert len(written) == 2
     assert copied.read_bytes() == far.read_bytes()
@@ -340,7 +340,7 @@ def test_a_file_that_never_stands_still_is_refused(tmp_path, far, monkeypatch):
 
     monkeypatch.setattr(pull, "fetch_source", during)
     with pytest.raises(SemError) as caught:
-        pull.copy(Source(remote_source.Local(), str(far)), tmp_path, lambda _: None)
+        pull.copy(Source(pull.Local(), str(far)), tmp_path, lambda _: None)
 
     assert caught.value.message == (
         f"{far}: changed during each of 6 copies: {far} was written meanwhile"

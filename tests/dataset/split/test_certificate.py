@@ -14,7 +14,7 @@ from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.dataset.clean import clean
 from sem.dataset.config import Leaks
-from sem.dataset.split import certificate, leak_links, snapshot
+from sem.dataset.split import certificate, snapshot
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 WORDS = ["".join(letters) for letters in product("abcdef", repeat=4)]
@@ -214,6 +214,6 @@ def test_nothing_that_is_repaired_straddles_a_cut(tmp_path_factory, rows, seed):
     for kind in ("domain", "source", "exact"):
         parts: dict[str, set[str]] = {}
         for e in examples:
-            if key := leak_links.leak_keys(e).get(kind):
+            if key := certificate.leak_keys(e).get(kind):
                 parts.setdefault(key, set()).add(part_of[e.id])
         assert all(len(there) == 1 for there in parts.values()), kind

@@ -10,7 +10,7 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.taskspec import EvalSplit
 from sem.dataset.clean import clean
-from sem.dataset.split import holdout, snapshot, splits
+from sem.dataset.split import snapshot, splits
 from sem.dataset.split.splits import Item
 from sem.dataset.store import store
 
@@ -56,7 +56,7 @@ def test_a_new_snapshot_keeps_the_old_test_rows_in_test(shop):
 def test_a_corrected_row_is_never_trained_on(shop):
     first, _ = snapshot.freeze_snapshot(shop, AT)
     trained = next(first.examples("train"))
-    holdout.hold(shop, [trained.id], "corrected by hand")
+    snapshot.hold(shop, [trained.id], "corrected by hand")
     store.append_store_rows(shop.store, [row("z1")])
     clean.clean_store(shop)
 
@@ -69,7 +69,7 @@ def test_a_corrected_row_is_never_trained_on(shop):
 def test_the_golden_set_is_held_out(shop):
     files.write_rows(shop.golden, [{"id": "g1"}])
 
-    assert holdout.ids(shop) == {"g1"}
+    assert snapshot.ids(shop) == {"g1"}
 
 
 def test_a_store_without_new_domains_cannot_train(shop):

@@ -21,10 +21,10 @@ from rowmaker import copied, fill, project, read, row, shops
 from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.dataset.augment import variant_files
+from sem.dataset.augment import augment
 from sem.dataset.clean import clean
 from sem.dataset.ingest import importers
-from sem.dataset.split import holdout, snapshot
+from sem.dataset.split import snapshot
 from sem.dataset.store import store, tombstones
 from sem.dataset.takedown import byte_scan, erase, purge, requested_rows, takedown, withdraw
 from sem.dataset.takedown.requested_rows import Ask
@@ -238,9 +238,9 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
     store.append_store_rows(shop.store, [row("amber9")])
     done = clean.clean_store(shop)
     assert done.tally.reasons["taken_down"] == 1
-    holdout.hold(shop, ["amber9", "c1"], "corrected")
-    assert {"amber9"} & holdout.ids(shop) == set()
-    assert "c1" in holdout.ids(shop)
+    snapshot.hold(shop, ["amber9", "c1"], "corrected")
+    assert {"amber9"} & snapshot.ids(shop) == set()
+    assert "c1" in snapshot.ids(shop)
 
 
 def test_a_person_cannot_come_back_on_another_page(tmp_path: Path) -> None:
@@ -561,7 +561,7 @@ def test_what_was_made_of_a_snapshot_that_went_meanwhile_is_removed(shop: Projec
     path = files.write_file(shop.processed / "augmented.v1.jsonl", SECRET)
 
     with pytest.raises(SemError, match="snapshot v1 was withdrawn by takedown"):
-        variant_files.write_facts(shop, before, path, {})
+        augment.write_facts(shop, before, path, {})
 
     assert traces(shop, "Lovelace") == []
 

@@ -27,7 +27,7 @@ from sem.eval.judge import (
     verdicts,
 )
 from sem.eval.judge.judge import Item, Judge
-from sem.eval.scoring import metrics
+from sem.eval.scoring import scoring
 from sem.lm.api import client as client_module
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -339,7 +339,7 @@ def test_a_nonce_depends_on_the_secret_and_is_the_same_after_a_restart() -> None
 
 def test_the_parts_of_an_answer_are_found_by_their_path() -> None:
     value = {"seller": {"name": "A"}, "items": [{"text": "x"}, {"text": "y"}], "a.b": 1}
-    paths = ("seller.name", "items[].text", "a.b", "none.at.all", metrics.WHOLE)
+    paths = ("seller.name", "items[].text", "a.b", "none.at.all", scoring.WHOLE)
     assert [judge_questions.value_at_path(value, path) for path in paths] == [
         "A",
         ["x", "y"],

@@ -16,7 +16,7 @@ from sem.core.taskspec import TaskSpec
 from sem.eval.answers.answers import Answer
 from sem.eval.config import EvalSettings
 from sem.eval.report import eval_report_v1, report
-from sem.eval.scoring import metrics
+from sem.eval.scoring import scoring
 
 CHECKS = {"checks": [{"id": "totals_equation", "tolerance": 0.02}]}
 RUBRIC = SPEC["rubric"] | CHECKS | {"json_schema_valid": True}
@@ -32,10 +32,10 @@ FACTS = {
 }
 
 
-def scores(text: str, wanted: Any = None, count: int = 40) -> list[metrics.Score]:
+def scores(text: str, wanted: Any = None, count: int = 40) -> list[scoring.Score]:
     wanted = wanted or {"title": "Mug", "price": 9.5}
     return [
-        metrics.score_answer(
+        scoring.score_answer(
             Example(f"e{n}", "price", "Mug 9.5", wanted, {"domain": f"d{n}.example"}),
             Answer(f"e{n}", "price", text, "stop", 10, 5, 100, 1),
             TASK,

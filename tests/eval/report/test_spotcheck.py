@@ -12,7 +12,7 @@ from scores import column, one
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.example import Example
-from sem.dataset.split import holdout
+from sem.dataset.split import snapshot
 from sem.dataset.store import store
 from sem.eval.answers import answers
 from sem.eval.judge import calibration
@@ -121,7 +121,7 @@ def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
     # What was ranked does not measure the judge.
     assert human == {("b1", "title"): False}
     assert taken.labels[("b1", "price")] == (True, "ranked")
-    assert holdout.ids(shop) == {"b1"}
+    assert snapshot.ids(shop) == {"b1"}
     with store.reading(shop.store) as opened:
         stored = {r.id: r for r in opened.rows()}
     assert stored["b1"].reference == '{"price":4.5,"title":"Cup"}'

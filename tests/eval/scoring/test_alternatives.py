@@ -13,7 +13,7 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.store import examples_table, rows
 from sem.eval.answers import golden
 from sem.eval.answers.answers import Answer
-from sem.eval.scoring import metrics
+from sem.eval.scoring import scoring
 
 TEXT = {"type": ["string", "null"]}
 SELLER = {"type": "object", "properties": {"name": TEXT, "city": TEXT}}
@@ -49,7 +49,7 @@ def scored(said: Any, alternatives: Any, wanted: Any = None, schema: Any = None)
     page = "924/9556 23.450 Infinix Tikkers " + json.dumps([WANTED, alternatives])
     meta = {"alternatives": alternatives}
     example = Example("1", "price", page, WANTED if wanted is None else wanted, meta)
-    return metrics.score_answer(example, answer, spec, None)
+    return scoring.score_answer(example, answer, spec, None)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_an_answer_that_is_none_is_wrong_beside_every_reference():
     spec = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
     example = Example("1", "price", "p", {"title": "a"}, {"alternatives": {"title": [None]}})
 
-    assert metrics.score_answer(example, None, spec, None).accuracy == 0.0
+    assert scoring.score_answer(example, None, spec, None).accuracy == 0.0
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_published_benchmarks_own_answers_are_right(shared):
                 for meta in ({}, {"alternatives": text}):
                     example = Example("1", "productpage", "p", wanted, meta)
                     agreed.append(
-                        metrics.score_answer(example, answer, spec, None).slots[slot].passed
+                        scoring.score_answer(example, answer, spec, None).slots[slot].passed
                     )
 
     alone, any_of = agreed[::2], agreed[1::2]

@@ -10,7 +10,7 @@ from sem.core import settings, slotspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers.answers import Answer
-from sem.eval.scoring import metrics
+from sem.eval.scoring import metrics, scoring
 
 PAGE = (
     "URL: https://a.example/p/1\nBlue Mug 3, steel. Now 9.50 USD. Sold by Nuvogard, 12 March 2024."
@@ -57,7 +57,7 @@ def scored(said: Any, wanted: Any = None, schema: dict | None = None, **rubric: 
     text = json.dumps(said)
     answer = Answer("1", "price", text, "stop", 1, 1, 1, 1)
     example = Example("1", "price", PAGE, WANTED if wanted is None else wanted)
-    return metrics.score_answer(example, answer, spec, lambda one, other: 1.0)
+    return scoring.score_answer(example, answer, spec, lambda one, other: 1.0)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from sem.core import jsonio, settings, slotspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers.answers import Answer
-from sem.eval.scoring import confusion, metrics
+from sem.eval.scoring import metrics, scoring
 from sem.eval.scoring.align import ABSENT, NOTHING, Part
-from sem.eval.scoring.metrics import Prices, Score
+from sem.eval.scoring.metrics import Prices
+from sem.eval.scoring.scoring import Score
 
 LINE = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}}
 SCHEMA = {
@@ -47,7 +48,7 @@ def scored(said: Any, wanted: Any, page: str = "page", **meta: Any) -> Score:
     """Return the Score of `said`, a value or a raw text, where `wanted` is the reference."""
     example = Example(meta.pop("id", "1"), "t", page, wanted, {"domain": "d", **meta})
     text = said if isinstance(said, str) else json.dumps(said)
-    return metrics.score_answer(
+    return scoring.score_answer(
         example, Answer("1", "t", text, "stop", 100, 10, 50, 1), TASK, None
     )
 
@@ -115,15 +116,15 @@ def test_a_list_of_objects_is_one_slot_a_field_and_counts_its_items() -> None:
     right = scored(wanted, wanted)
     assert (right.accuracy, right.row_exact) == (1.0, True)
     assert metrics.totals([right, score])["li_align"] == {"t.lines[]": 4 / 5}
-    assert right.slots["lines[].price"].counts == metrics.Counts(2, 2, 2, 0, 0)
+    assert right.slots["lines[].price"].counts == scoring.Counts(2, 2, 2, 0, 0)
     half = scored(
         {"lines": [{"name": "a"}]}, {"lines": [{"name": "a", "price": 1}, {"name": "b"}]}
     )
     name, price = half.slots["lines[].name"], half.slots["lines[].price"]
     assert (name.said, name.wanted, price.said, price.wanted) == (True, True, False, True)
-    assert name.counts == metrics.Counts(1, 1, 2, 1, 0)
+    assert name.counts == scoring.Counts(1, 1, 2, 1, 0)
     more = scored({"lines": [{"name": "a"}, {"name": "b"}]}, {"lines": [{"name": "a"}]})
-    assert more.slots["lines[].name"].counts == metrics.Counts(1, 2, 1, 0, 1)
+    assert more.slots["lines[].name"].counts == scoring.Counts(1, 2, 1, 0, 1)
     assert (more.slots["lines[].name"].said, more.slots["lines[].name"].wanted) == (True, True)
 
 
@@ -175,7 +176,7 @@ def test_labels_in_lists_of_objects_are_no_matrix() -> None:
     task = settings.build_settings(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
     text = '{"unit": "kg", "lines": [{"unit": "kg"}]}'
     example = Example("1", "t", "p", {"unit": "pc", "lines": [{"unit": "pc"}]})
-    score = metrics.score_answer(example, Answer("1", "t", text, *REST), task, None)
+    score = scoring.score_answer(example, Answer("1", "t", text, *REST), task, None)
     assert score.labels == {"unit": ("pc", "kg")}
     assert score.slots["lines[].unit"].errors == ("missing", "hallucinated")
 
@@ -185,21 +186,21 @@ def test_the_rubric_weighs_exact_fields() -> None:
     task = settings.build_settings(TaskSpec, VALUES | {"rubric": rubric}, "spec")
     wanted = {"title": "Mug", "price": 5, "new": None}
     text = '{"title": "mug", "price": 6, "new": null}'
-    score = metrics.score_answer(
+    score = scoring.score_answer(
         Example("1", "t", "p", wanted), Answer("1", "t", text, *REST), task, None
     )
     assert score.rubric == 0.5
-    empty = metrics.score_answer(
+    empty = scoring.score_answer(
         Example("1", "t", "p", {}), Answer("1", "t", "{}", *REST), task, None
     )
     assert empty.rubric == 0.0
 
 
 def test_a_slot_made_by_hand_claims_nothing() -> None:
-    slot = metrics.Slot(1.0, True, said=True, wanted=True)
+    slot = scoring.Slot(1.0, True, said=True, wanted=True)
     assert (slot.exact, slot.within, slot.errors, slot.counts) == (False, False, (), None)
     assert scored({}, {}).accuracy == 0.0
-    missing = metrics.score_answer(Example("1", "t", "p", {"price": 1}), None, TASK, None)
+    missing = scoring.score_answer(Example("1", "t", "p", {"price": 1}), None, TASK, None)
     assert (missing.tokens_in, missing.tokens_out, missing.latency_ms) == (0, 0, 0)
     assert missing.slots["price"].exact is False
 
@@ -242,7 +243,7 @@ def test_arithmetic_is_counted_where_it_applies() -> None:
     wrong = right | {"total": 2}
     pairs = [(right, right), (wrong, wrong), (wrong, {}), ({}, {})]
     scores = [
-        metrics.score_answer(
+        scoring.score_answer(
             Example("1", "t", "p", wanted), Answer("1", "t", json.dumps(said), *REST), task, None
         )
         for said, wanted in pairs
@@ -262,8 +263,8 @@ def test_lists_are_named_in_order() -> None:
     schema = {"type": "object", "properties": {"b": line, "a": line}}
     task = settings.build_settings(TaskSpec, VALUES | {"io_schema": schema, "rubric": {}}, "spec")
     said = Answer("1", "t", '{"b": [{"name": "x"}], "a": []}', *REST)
-    score = metrics.score_answer(Example("1", "t", "p", {"b": [], "a": []}), said, task, None)
-    twin = metrics.score_answer(
+    score = scoring.score_answer(Example("1", "t", "p", {"b": [], "a": []}), said, task, None)
+    twin = scoring.score_answer(
         Example("1", "s", "p", {"b": [], "a": [{"name": "y"}]}), said, task, None
     )
     assert list(metrics.totals([score, twin])["li_align"]) == ["s.a[]", "s.b[]", "t.b[]"]
@@ -289,15 +290,15 @@ def test_shared_levels_stand_below_the_rubric() -> None:
     example = Example("1", "t", "p", {"title": "mug", "seller": {"name": "acme"}})
     text = '{"title": "a mug", "seller": {"name": "Acme Ltd"}}'
     said = Answer("1", "t", text, "stop", 1, 1, 1, 1)
-    assert metrics.score_answer(example, said, TASK, None).accuracy == 0.5
-    assert metrics.score_answer(example, said, TASK, None, shared).accuracy == 1.0
+    assert scoring.score_answer(example, said, TASK, None).accuracy == 0.5
+    assert scoring.score_answer(example, said, TASK, None, shared).accuracy == 1.0
 
 
 def test_an_answer_that_is_no_object() -> None:
     values = VALUES | {"io_schema": {"enum": ["YES", "NO"]}, "rubric": {}}
     task = settings.build_settings(TaskSpec, values, "spec")
     made = [
-        metrics.score_answer(
+        scoring.score_answer(
             Example("1", "t", "p", wanted), Answer("1", "t", text, *REST), task, None
         )
         for wanted, text in (("YES", '"YES"'), ("YES", '"NO"'), ("NO", "NO"), ("NO", '"MAYBE"'))
@@ -355,18 +356,18 @@ def test_the_reference_is_right_beside_itself(wanted: Any) -> None:
 )
 def test_labels(part: Part, labels: tuple[str, str]) -> None:
     assert (
-        confusion.confusion_labels(part, frozenset(('"red"', '"blue"', "true", "false"))) == labels
+        scoring.confusion_labels(part, frozenset(('"red"', '"blue"', "true", "false"))) == labels
     )
 
 
 def test_the_macro_f1_leaves_null_out() -> None:
     pairs = [("red", "red"), ("red", "blue"), ("blue", "blue"), ("(null)", "(null)")]
-    found = confusion.matrix(pairs)
+    found = metrics.confusion_matrix(pairs)
     assert found["labels"]["red"] == {"n": 2, "precision": 1.0, "recall": 0.5, "f1": 2 / 3}
     assert found["macro_f1"] == pytest.approx(2 / 3)
     assert found["labels"].keys() == {"red", "blue"}
-    assert confusion.matrix([("red", "blue")])["labels"]["red"]["precision"] is None
-    assert confusion.matrix([("(null)", "red")])["macro_f1"] is None
+    assert metrics.confusion_matrix([("red", "blue")])["labels"]["red"]["precision"] is None
+    assert metrics.confusion_matrix([("(null)", "red")])["macro_f1"] is None
 
 
 @pytest.mark.parametrize("seed", range(20))

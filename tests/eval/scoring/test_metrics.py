@@ -7,7 +7,7 @@ from sem.core import settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers.answers import Answer
-from sem.eval.scoring import metrics
+from sem.eval.scoring import metrics, scoring
 from sem.eval.stats import paired_stats
 
 TASK = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
@@ -33,19 +33,19 @@ def answer(text: str, finish: str = "stop") -> Answer:
     ],
 )
 def test_one_answer(text, json_valid, schema_valid, recovered, accuracy) -> None:
-    score = metrics.score_answer(MUG, answer(text), TASK, None)
+    score = scoring.score_answer(MUG, answer(text), TASK, None)
     found = (score.json_valid, score.schema_valid, score.recovered, score.accuracy)
     assert found == (json_valid, schema_valid, recovered, accuracy)
 
 
 def test_a_missing_answer_is_wrong_and_counted() -> None:
-    totals = metrics.totals([metrics.score_answer(MUG, None, TASK, None)])
+    totals = metrics.totals([scoring.score_answer(MUG, None, TASK, None)])
     assert (totals["n"], totals["missing"], totals["accuracy"]) == (1, 1, 0.0)
 
 
 @pytest.mark.parametrize("finish", ["stop", "length", "refused", "missing"])
 def test_how_an_answer_ended_is_counted(finish: str) -> None:
-    found = metrics.totals([metrics.score_answer(MUG, answer("", finish), TASK, None)] * 3)
+    found = metrics.totals([scoring.score_answer(MUG, answer("", finish), TASK, None)] * 3)
     ends = {"length": "cut", "refused": "refused", "missing": "missing"}
     for name in ends.values():
         assert found[name] == (3 if name == ends.get(finish) else 0)
@@ -59,7 +59,7 @@ def test_totals_are_means_counts_and_quantiles() -> None:
         example = Example(
             str(number), "price", "page", MUG.output_json, {"domain": f"d{number % 3}"}
         )
-        scores.append(metrics.score_answer(example, said, TASK, None))
+        scores.append(scoring.score_answer(example, said, TASK, None))
     found = metrics.totals(scores)
     assert (found["n"], found["domains"], found["recovered"]) == (21, 3, 7)
     assert found["accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
@@ -91,47 +91,42 @@ def test_what_nobody_could_score_is_counted_apart() -> None:
         TaskSpec, SPEC | {"base_model_id": "x", "rubric": rubric}, "spec"
     )
     said = answer('{"title": "Cup", "price": 9.5}')
-    score = metrics.score_answer(MUG, said, free, None)
+    score = scoring.score_answer(MUG, said, free, None)
     found = metrics.totals([score])
     assert (found["unscored_slots"], found["accuracy"], found["recall"]) == (1, 1.0, 1.0)
-    right = metrics.score_answer(MUG, answer('{"title": "Mug", "price": 1}'), free, None)
+    right = scoring.score_answer(MUG, answer('{"title": "Mug", "price": 1}'), free, None)
     title = metrics.fields([score, right])["price.title"]
     assert (title["n"], title["unscored"], title["pass"], title["recall"]) == (2, 1, 1.0, 1.0)
     assert score.row_exact
-    judged = metrics.score_answer(MUG, said, free, lambda a, b: 0.9)
+    judged = scoring.score_answer(MUG, said, free, lambda a, b: 0.9)
     assert metrics.fields([judged])["price.title"]["score"] == 0.9
-
-
-def test_the_names_that_others_import_are_here() -> None:
-    assert {"Score", "Slot", "totals"} <= set(metrics.__all__)
-    assert all(hasattr(metrics, name) for name in metrics.__all__)
 
 
 def test_groups_are_sorted() -> None:
     one, two = (Example(n, "price", "p", {}, {"domain": n}) for n in "ba")
-    scores = [metrics.score_answer(e, answer("{}"), TASK, None) for e in (one, two)]
+    scores = [scoring.score_answer(e, answer("{}"), TASK, None) for e in (one, two)]
     assert list(metrics.group_scores(scores, "domain")) == ["a", "b"]
     assert metrics.group_scores(scores, "domain")["b"] == [scores[0]]
-    other = metrics.score_answer(Example("c", "a", "p", {"title": "x"}), answer("{}"), TASK, None)
-    named = metrics.score_answer(MUG, answer("{}"), TASK, None)
+    other = scoring.score_answer(Example("c", "a", "p", {"title": "x"}), answer("{}"), TASK, None)
+    named = scoring.score_answer(MUG, answer("{}"), TASK, None)
     assert list(metrics.fields([named, other])) == ["a.title", "price.price", "price.title"]
 
 
 def test_precision_and_recall_tell_missing_from_spurious() -> None:
     silent = Example("2", "price", "page", {"title": "Cup", "price": None}, {"domain": "b"})
     scores = [
-        metrics.score_answer(MUG, answer('{"title": "Mug", "price": null}'), TASK, None),
-        metrics.score_answer(silent, answer('{"title": "Cup", "price": 3}'), TASK, None),
+        scoring.score_answer(MUG, answer('{"title": "Mug", "price": null}'), TASK, None),
+        scoring.score_answer(silent, answer('{"title": "Cup", "price": 3}'), TASK, None),
     ]
     price = metrics.fields(scores)["price.price"]
     assert (price["missing"], price["spurious"]) == (1, 1)
     assert (price["precision"], price["recall"], price["f1"]) == (0.0, 0.0, 0.0)
 
 
-def scored(name: str, domain: str, right: bool) -> metrics.Score:
+def scored(name: str, domain: str, right: bool) -> scoring.Score:
     example = Example(name, "price", "page", {"title": "Mug", "price": 9.5}, {"domain": domain})
     text = '{"title": "Mug", "price": 9.5}' if right else "no"
-    return metrics.score_answer(example, answer(text), TASK, None)
+    return scoring.score_answer(example, answer(text), TASK, None)
 
 
 def test_the_interval_respects_domains() -> None:
@@ -160,9 +155,9 @@ def test_one_domain_shows_nothing() -> None:
 def test_a_key_that_neither_side_writes_is_not_scored() -> None:
     # Counting it as right, {"title": …} alone would score half of every optional field.
     bare = Example("3", "price", "page", {"title": "Mug"}, {"domain": "c"})
-    right = metrics.score_answer(bare, answer('{"title": "Mug"}'), TASK, None)
+    right = scoring.score_answer(bare, answer('{"title": "Mug"}'), TASK, None)
     assert set(right.slots) == {"title"}
-    spurious = metrics.score_answer(bare, answer('{"title": "Mug", "price": 3}'), TASK, None)
+    spurious = scoring.score_answer(bare, answer('{"title": "Mug", "price": 3}'), TASK, None)
     assert spurious.accuracy == 0.5
-    failed = metrics.score_answer(bare, answer("no"), TASK, None)
+    failed = scoring.score_answer(bare, answer("no"), TASK, None)
     assert (set(failed.slots), failed.accuracy) == ({"title"}, 0.0)

@@ -10,7 +10,7 @@ from sem.core import settings, taskspec
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers.answers import Answer
-from sem.eval.scoring import align, metrics, rubric
+from sem.eval.scoring import align, metrics, rubric, scoring
 
 CHECKS = [
     {"id": "totals_equation", "tolerance": 0.02},
@@ -102,7 +102,7 @@ def test_the_shipped_gold_example_fails_its_own_equation(shared: Path) -> None:
     }
     example = Example("1", task.task_id, task.example.input_text, gold)
     said = Answer("1", task.task_id, taskspec.taught_text(gold), "stop", 1, 1, 1, 1)
-    score = metrics.score_answer(example, said, task, None)
+    score = scoring.score_answer(example, said, task, None)
     assert (score.accuracy, score.rubric) == (1.0, pytest.approx(0.6 + 0.25 + 0.075))
     consist = metrics.totals([score])["total_consist"]
     assert consist["arith.totals_equation"] == {"n": 1, "pass": 0.0, "reference_fails": 1}

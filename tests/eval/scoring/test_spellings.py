@@ -14,7 +14,7 @@ from sem.core.example import Example
 from sem.core.slotspec import SlotSpec
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers.answers import Answer
-from sem.eval.scoring import dates, metrics, values
+from sem.eval.scoring import dates, scoring, values
 
 LOCALES = (
     *("en", "en_GB", "de", "de_AT", "fr", "es", "it", "nl", "pt", "pt_BR", "pl", "sv", "da", "nb"),
@@ -99,7 +99,7 @@ def test_a_row_is_scored_in_its_language():
         example = Example(
             "1", "price", "p", {"title": "2024-10-17", "price": 1}, {"language": language}
         )
-        passed[language] = metrics.score_answer(example, said, task, None).slots["title"].passed
+        passed[language] = scoring.score_answer(example, said, task, None).slots["title"].passed
 
     assert passed == {"hr": True, "pl": False, "und": False, None: False}
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats as peer
 from statsmodels.stats.power import TTestPower
 
+from sem.core.errors import SemError
 from sem.eval.stats import clusters, paired_stats, planning
 from sem.eval.stats.clusters import Clusters
 
@@ -143,3 +144,39 @@ def test_what_these_data_could_have_shown() -> None:
 def test_far_more_data_than_needed_has_power_one() -> None:
     assert planning._power(50, 0.5, 0.01, 1.0, 0.025) == pytest.approx(1.0)
     assert planning._power(5000, 0.5, 0.01, 1.0, 0.025) == pytest.approx(1.0)
+
+
+def test_a_plan_says_rows_and_domains_of_each_claim() -> None:
+    assumed = planning.Assumptions(0.05, 0.1, 10, 0.1, 0.99)
+    rows = planning.plan_rows(assumed)
+
+    assert rows[0][1:] == ("314", "314")
+    domains = planning.domains_needed(0.05, 0.1, 10, 0.1)
+    assert rows[1][1:] == (f"{10 * (domains or 0):,}", f"{domains:,}")
+    assert [line[1] for line in rows[2:]] == ["299", "473", "773"]
+
+
+def test_a_plan_says_what_a_test_part_can_show() -> None:
+    assumed = planning.Assumptions(0.05, 0.2, 10, 0.1, 0.99)
+    facts = dict(planning.test_part_rows(["a"] * 50 + ["b"] * 50, assumed))
+
+    # 100 rows of two sites are worth 17: 1 + 49 * 0.1 is 5.9.
+    assert facts["independent rows it is worth (icc 0.1)"] == "17"
+    assert facts["smallest difference it shows"] == "30.4 points"
+    assert planning.test_part_rows([], assumed) == [("rows", "0: nothing can be shown")]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0, 0.1, 10, 0.1, 0.99), "--margin 0"),
+        ((0.05, 1.5, 10, 0.1, 0.99), "--differ 150"),
+        ((0.05, 0.1, 0.5, 0.1, 0.99), "--rows-per-domain 0.5"),
+        ((0.05, 0.1, 10, 1.1, 0.99), "--icc 1.1"),
+        ((0.05, 0.1, 10, 0.1, 1.0), "--at-least 100"),
+        ((float("nan"), 0.1, 10, 0.1, 0.99), "--margin nan"),
+    ],
+)
+def test_a_plan_that_supposes_the_impossible_is_refused(values, message) -> None:
+    with pytest.raises(SemError, match=message):
+        planning.Assumptions(*values)

@@ -14,7 +14,7 @@ from sem.dataset.clean import clean
 from sem.forge.base import BaseForge
 from sem.forge.kinds import plugins
 from sem.forge.kinds.text import TextForge
-from sem.forge.run import forge_run
+from sem.forge.run import forge_job, forge_run
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 HOSTILE = [
@@ -185,8 +185,8 @@ def test_the_cookbooks_forge_runs_end_to_end(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
     with pytest.raises(SemError, match="is not loaded"):
-        forge_run.prepare_forge(project, forge_run.Options(), AT)
-    prepared = forge_run.prepare_forge(project, forge_run.Options(allow_plugins=True), AT)
+        forge_run.prepare_forge(project, forge_job.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.Options(allow_plugins=True), AT)
     forged = forge_run.finish_forge(
         prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
     )

@@ -11,7 +11,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.store import store
 from sem.forge.base import BaseForge, Pair
-from sem.forge.run import forge_run
+from sem.forge.run import forge_job, forge_run
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 NAMES = ("amber", "bronze", "cobalt", "damson")
@@ -38,8 +38,8 @@ def project(tmp_path, monkeypatch):
 
 def forged(project, monkeypatch, made, **options):
     """Return a run with the class `made` as the forge."""
-    monkeypatch.setattr(forge_run.plugins, "load_forge_class", lambda *_: made)
-    return forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(**options), AT))
+    monkeypatch.setattr(forge_job.plugins, "load_forge_class", lambda *_: made)
+    return forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(**options), AT))
 
 
 def refused(project, monkeypatch, made, **options):
@@ -111,7 +111,7 @@ def test_an_error_of_our_own_keeps_its_traceback(project, monkeypatch):
 
     monkeypatch.setattr(TextForge, "load", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        forge_run.prepare_forge(project, forge_run.Options(), AT)
+        forge_run.prepare_forge(project, forge_job.Options(), AT)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_forge_without_an_end_is_stopped(project, monkeypatch):
             while True:
                 yield a_pair()
 
-    monkeypatch.setattr(forge_run, "MOST_PAIRS", 100)
+    monkeypatch.setattr(forge_job, "MOST_PAIRS", 100)
     assert refused(project, monkeypatch, Forever) == "Forever: more than 100 pairs"
 
 

@@ -16,7 +16,7 @@ from paths import SCRIPTS
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.forge.run import forge_run
+from sem.forge.run import forge_job, forge_run
 from sem.lm.api import client as client_module
 
 SCRIPT = SCRIPTS / "forge_run.py"
@@ -42,7 +42,7 @@ def project(tmp_path, monkeypatch):
 
 
 def stored(project):
-    return forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(), AT))
+    return forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(), AT))
 
 
 def reasons(project):

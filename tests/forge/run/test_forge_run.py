@@ -14,7 +14,7 @@ from sem.core.errors import Busy, Insufficient, SemError
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.store import store
-from sem.forge.run import forge_run
+from sem.forge.run import forge_job, forge_run
 from sem.forge.teacher import cost_forecast
 from sem.lm.api import client as client_module
 
@@ -46,7 +46,7 @@ def project(tmp_path, server, monkeypatch):
 
 
 def forged(project, **options):
-    prepared = forge_run.prepare_forge(project, forge_run.Options(**options), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.Options(**options), AT)
     return forge_run.finish_forge(
         prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
     )
@@ -54,7 +54,7 @@ def forged(project, **options):
 
 def stored(project):
     """As far as the store, which is all that most tests look at."""
-    return forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(), AT))
+    return forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(), AT))
 
 
 def written(project):
@@ -123,7 +123,7 @@ def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server
 def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server, monkeypatch):
     monkeypatch.delenv("STUB_KEY")
 
-    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
 
     assert not server.seen
     assert (prepared.plan.calls, prepared.plan.fresh, prepared.items) == (20, 20, 20)
@@ -134,7 +134,7 @@ def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server
 
 def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
     cost = forge_run.pilot(prepared)
     piloted = len(server.seen)
 
@@ -151,8 +151,8 @@ def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
 
 def test_what_was_asked_before_is_not_foretold_again(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(limit=30), AT))
-    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
+    forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(limit=30), AT))
+    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
     before = len(server.seen)
 
     cost = forge_run.pilot(prepared)
@@ -175,11 +175,11 @@ def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
 
 
 def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
-    prepared = [forge_run.prepare_forge(project, forge_run.Options(limit=5), AT) for _ in range(2)]
+    prepared = [forge_run.prepare_forge(project, forge_job.Options(limit=5), AT) for _ in range(2)]
 
     assert [one.plan.calls for one in prepared] == [5, 5]
     assert prepared[0].plan.keys == prepared[1].plan.keys
-    assert list(forge_run.draw_items(range(100), 5, 1, forge_run.Count())) != list(range(5))
+    assert list(forge_job.draw_items(range(100), 5, 1, forge_job.Count())) != list(range(5))
 
 
 def test_golden_questions_are_not_forged(project, server):
@@ -245,7 +245,7 @@ def test_the_report_is_inert_and_tells_the_rates(project, server):
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(limit) -> None:
     with pytest.raises(SemError) as caught:
-        forge_run.Options(limit=limit)
+        forge_job.Options(limit=limit)
     assert str(caught.value) == (
         f"--limit {limit}\n       ask for 1 or more, or leave it out for all"
     )
@@ -257,7 +257,7 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
         path.unlink()
 
     with pytest.raises(Insufficient) as found:
-        forge_run.prepare_forge(project, forge_run.Options(), AT)
+        forge_run.prepare_forge(project, forge_job.Options(), AT)
 
     assert found.value.message == (
         "2 of 3 sources: 00-owners.md, 01-borrowing.md cannot fill train, val, test, and none "
@@ -267,7 +267,7 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
     store.append_store_rows(
         project.store, [store.RawRow("mine", "qa", "What?", '{"answer":"This."}', "{}")]
     )
-    assert forge_run.prepare_forge(project, forge_run.Options(), AT).items == 4
+    assert forge_run.prepare_forge(project, forge_job.Options(), AT).items == 4
 
 
 def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, server):
@@ -289,9 +289,9 @@ def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, 
 
 
 def test_a_second_run_between_writing_and_cutting_is_noticed(project):
-    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
     first = forge_run.forge(prepared)
-    forge_run.forge(forge_run.prepare_forge(project, forge_run.Options(limit=12), AT))
+    forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(limit=12), AT))
 
     with pytest.raises(Busy, match="another run has replaced the pairs"):
         forge_run.finish_forge(prepared, first, clean.How(today="2026-11-21"))
@@ -299,7 +299,7 @@ def test_a_second_run_between_writing_and_cutting_is_noticed(project):
 
 def test_every_request_is_in_the_books_the_pilots_and_those_in_flight_too(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = forge_run.prepare_forge(project, forge_run.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
     forge_run.pilot(prepared)
     server.script = lambda body, number: "401"
     with pytest.raises(SemError, match="the teacher stopped: auth"):
@@ -340,9 +340,9 @@ def test_no_golden_question_is_left_out_in_silence(golden, expected, project):
 
     if isinstance(expected, str):
         with pytest.raises(SemError, match=expected):
-            forge_run.prepare_forge(project, forge_run.Options(), AT)
+            forge_run.prepare_forge(project, forge_job.Options(), AT)
         return
-    job = forge_run.prepare_forge(project, forge_run.Options(), AT).job
+    job = forge_run.prepare_forge(project, forge_job.Options(), AT).job
     assert [text for where, text in job.others if where == "golden"] == expected
 
 

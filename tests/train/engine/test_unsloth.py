@@ -242,8 +242,8 @@ def test_4_bit_is_refused_where_it_could_not_be_computed(monkeypatch, tiny_model
 
 
 def benchmark() -> ModuleType:
-    """benchmarks/unsloth_speed.py as a module."""
-    path = ROOT / "benchmarks" / "unsloth_speed.py"
+    """benchmarks/speed/unsloth_speed.py as a module."""
+    path = ROOT / "benchmarks" / "speed" / "unsloth_speed.py"
     spec = importlib.util.spec_from_file_location("unsloth_speed", path)
     found = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = found

@@ -15,8 +15,9 @@ from sem.core import files, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.train.run import plan
-from sem.train.tracking import tracking
-from sem.train.tracking.tracking import Following, Tracking
+from sem.train.tracking import tracker, tracking
+from sem.train.tracking.tracker import Tracking
+from sem.train.tracking.tracking import Following
 
 CANARY = "cnry7f3a91"
 TRAIN = [sys.executable, str(ROOT / "scripts/train_run.py"), "--sem=toy"]
@@ -125,8 +126,7 @@ def test_what_a_tracker_says_is_told_without_keys(monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok-in-env")
     said = "API request to http://me:word@h:9/api failed:\n401, sent tok-in-env"
     assert (
-        tracking.clean_tracked_text(said)
-        == "API request to http://h:9/api failed: 401, sent [key]"
+        tracker.clean_tracked_text(said) == "API request to http://h:9/api failed: 401, sent [key]"
     )
 
 

@@ -1,0 +1,543 @@
+"""Product page templates by name; every one places the same facts differently."""
+
+import json
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+from sem.dataset.demo.blocks import STAR, crumbs, details, opt, related, reviews
+from sem.dataset.demo.money import market_price
+from sem.dataset.demo.view import Body, Template, View
+
+# Templates that rely on layout alone: no vocabulary marks the price.
+
+
+def div_soup(v: View) -> Body:
+    """Nested anonymous divs, as a component framework renders them."""
+    c, w = v.css, v.words
+    box = f'<div class="{c("wrap")}"><div class="{c("col")}">'
+    return Body(
+        f'<div id="root"><div class="{c("app")}">{crumbs(v)}{box}<div class="{c("media")}">'
+        f'<img src="/img/1.webp" alt=""></div></div><div class="{c("col2")}">'
+        + opt(v.brand, f'<div class="{c("b")}"><a href="/brand">{v.brand}</a></div>')
+        + f'<div role="heading" aria-level="1" class="{c("title")}">{v.title}</div>'
+        + opt(
+            v.stars,
+            f'<div class="{c("stars")}">{STAR}<div>{v.rating}</div>'
+            f"<div>({v.product.votes})</div></div>",
+        )
+        + f'<div class="{c("buy")}"><div><div class="{c("price")}">{v.price or w.request}</div>'
+        + opt(v.old, f'<div class="{c("old")}">{v.old}</div>')
+        + f'</div><div class="{c("note")}">{w.vat}</div></div>'
+        + opt(v.stock, f'<div class="{c("stock")}"><div></div><div>{v.stock}</div></div>')
+        + f'<button type="button" class="{c("cta")}">{v.button}</button>'
+        + opt(v.sku, f'<div class="{c("meta")}"><div>{w.skus[0]}</div><div>{v.sku}</div></div>')
+        + f"</div></div>{details(v)}{reviews(v)}{related(v)}</div></div>"
+    )
+
+
+def table_layout(v: View) -> Body:
+    """Nested tables and font tags, as in the year 2003."""
+    w = v.words
+    row = '<tr><td bgcolor="#eeeeee"><font size="2">{}</font></td><td>{}</td></tr>'
+    rows = [
+        opt(v.sku, row.format(f"{w.skus[1]}:", v.sku)),
+        opt(v.brand, row.format(w.brand, v.brand)),
+        row.format(
+            f"<b>{w.price}</b>",
+            f'<font color="#cc0000"><b>{v.price or w.request}</b></font>'
+            + opt(v.old, f" <s>{v.old}</s>"),
+        ),
+        opt(v.stock, row.format("&nbsp;", f"<i>{v.stock}</i>")),
+        opt(v.stars, row.format(w.reviews, f"{v.stars} ({v.votes})")),
+    ]
+    return Body(
+        f'<table width="780" cellpadding="4" align="center"><tr><td colspan="2">{crumbs(v)}</td>'
+        f'</tr><tr valign="top"><td width="260"><img src="pic.jpg" width="250" border="0"></td>'
+        f'<td><font face="Verdana" size="4"><b>{v.title}</b></font><br><br><table border="0">'
+        + "\n".join(filter(None, rows))
+        + f'</table><form action="/add"><input type="submit" value="{v.button}"></form></td></tr>'
+        f'<tr><td colspan="2">{details(v)}{reviews(v)}</td></tr></table>\n{related(v)}'
+    )
+
+
+def definition_list(v: View) -> Body:
+    """Facts as terms and definitions under the heading."""
+    w = v.words
+    pairs = [
+        (w.brand, v.brand),
+        (w.skus[v.shop.variant], v.sku),
+        (w.reviews, opt(v.rating, f"{v.rating} / 5")),
+        (w.price, (v.price or w.request) + opt(v.price, f" <small>{w.vat}</small>")),
+        (w.old.capitalize(), opt(v.old, f"<span>{v.old}</span>")),
+        (w.shipping.format(p=v.money(_fee(v))), opt(v.stock, v.stock)),
+    ]
+    terms = "\n".join(
+        f'<dt class="{v.css("dt")}">{k}</dt>\n<dd class="{v.css("dd")}">{d}</dd>'
+        for k, d in pairs
+        if d
+    )
+    return Body(
+        f'{crumbs(v)}\n<main>\n<h1>{v.title}</h1>\n<dl class="{v.css("facts")}">\n{terms}\n</dl>\n'
+        f"<p><a href='#' role=button>{v.button}</a></p>\n{details(v)}\n{reviews(v)}\n</main>\n"
+        f"{related(v)}"
+    )
+
+
+def article(v: View) -> Body:
+    """Semantic elements and custom elements; stock and number fold into a summary."""
+    w = v.words
+    fold = "".join(
+        (
+            opt(v.sku, f"<p>{w.skus[2]} {v.sku}</p>"),
+            opt(v.brand, f"<p>{w.brand}: <em>{v.brand}</em></p>"),
+        )
+    )
+    return Body(
+        f"<main><article>{crumbs(v)}<hgroup><h1>{v.title}</h1>"
+        + opt(v.stars, f"<p>{v.stars}, {v.votes}</p>")
+        + "</hgroup><figure><picture><source srcset='a.avif'><img src='a.jpg' alt=''></picture>"
+        f"</figure><product-price><strong>{v.price or w.request}</strong> "
+        + opt(v.old, f"<del>{v.old}</del>")
+        + f"</product-price>{opt(v.stock, f'<details open><summary>{v.stock}</summary>')}"
+        f"<small>{w.shipping.format(p=v.money(_fee(v)))}</small>{opt(v.stock, '</details>')}"
+        f"<buy-button><button>{v.button}</button></buy-button>{fold}{details(v)}</article>"
+        f"{reviews(v)}{related(v)}</main>"
+    )
+
+
+def _fee(v: View) -> Decimal:
+    return market_price(Decimal("4.90") * v.shop.market.rate, v.shop.market)
+
+
+# Templates whose facts also, or only, live in attributes, meta elements or JSON-LD.
+
+
+def microdata(v: View) -> Body:
+    """schema.org itemprop attributes; every second shop shows stock as a link only."""
+    w, c = v.words, v.css
+    link = f'<link itemprop="availability" href="https://schema.org/{v.state}">'
+    stock = link + opt(v.shop.variant, f'<span class="{c("stock")}">{v.stock}</span>')
+    offer = (
+        f'<meta itemprop="priceCurrency" content="{v.currency}">'
+        f'<span itemprop="price" content="{v.amount}">{v.price}</span>'
+    )
+    stars = (
+        '<div itemprop="aggregateRating" itemscope itemtype="https://schema.org/AggregateRating">'
+        f'<span itemprop="ratingValue">{v.rating}</span>/5 '
+        f'(<span itemprop="reviewCount">{v.product.votes}</span>)</div>'
+    )
+    return Body(
+        f'<div itemscope itemtype="https://schema.org/Product" class="{c("product")}">{crumbs(v)}'
+        f'<h1 itemprop="name">{v.title}</h1>'
+        + opt(
+            v.brand,
+            '<span itemprop="brand" itemscope itemtype="https://schema.org/Brand">'
+            f'<span itemprop="name">{v.brand}</span></span>',
+        )
+        + opt(v.sku, f'<p>{w.skus[0]} <span itemprop="sku">{v.sku}</span></p>')
+        + opt(v.stars, stars)
+        + '<div itemprop="offers" itemscope itemtype="https://schema.org/Offer">'
+        + opt(v.old, f'<span class="{c("old")}">{v.old}</span> ')
+        + (offer if v.price else w.request)
+        + opt(v.stock, stock)
+        + f"</div><button>{v.button}</button>{details(v)}</div>{reviews(v)}{related(v)}"
+    )
+
+
+def data_attributes(v: View) -> Body:
+    """Return the price waits in a data attribute for a script; the visible digits are a dash."""
+    w, c = v.words, v.css
+    data = f'data-product-price="{v.amount}" data-currency="{v.currency}"' if v.price else ""
+    return Body(
+        f'<div class="{c("layout")}" data-view="pdp">{crumbs(v)}<h1 class="{c("title")}">{v.title}'
+        f'</h1><div class="{c("offer")}" {data}><span class="{c("price")}">'
+        f"{'–' if v.price else w.request}</span>{opt(v.old, f'<s>{w.old} {v.old}</s>')}</div>"
+        + opt(v.sku, f'<div class="{c("ids")}" data-sku="{v.sku}">{w.skus[0]}: {v.sku}</div>')
+        + opt(v.brand, f'<a href="/m" title="{w.brand}">{v.brand}</a>')
+        + opt(
+            v.stars,
+            f'<div class="{c("rate")}" data-rating="{v.product.rating}" '
+            f'title="{v.stars}">{STAR * 5}</div><span>{v.votes}</span>',
+        )
+        + opt(v.stock, f'<p class="{c("stock")}">{v.stock}</p>')
+        + f'<button data-action="add">{v.button}</button></div>{details(v)}'
+        f"{reviews(v)}{related(v)}"
+    )
+
+
+def json_ld(v: View) -> Body:
+    """JSON-LD in the head repeats what the page shows."""
+    w, c = v.words, v.css
+    item, offer = v.product, {"@type": "Offer", "priceCurrency": v.currency, "price": v.amount}
+    if v.stock:
+        offer["availability"] = f"https://schema.org/{v.state}"
+    data = {
+        "@context": "https://schema.org",
+        "@type": "Product",
+        "name": item.title,
+        "image": ["/img/a.jpg"],
+    }
+    data |= {"sku": v.sku} if v.sku else {}
+    data |= {"brand": {"@type": "Brand", "name": item.brand}} if v.brand else {}
+    data |= {"offers": offer} if v.price else {}
+    script = json.dumps(data, ensure_ascii=bool(v.shop.variant)).replace("</", "<\\/")
+    return Body(
+        f'<main class="{c("main")}">{crumbs(v)}<section class="{c("hero")}"><h1>{v.title}</h1>'
+        + opt(v.brand, f'<p class="{c("by")}">{v.brand}</p>')
+        + f'<p class="{c("price")}">{v.price or w.request}{opt(v.old, f" <s>{v.old}</s>")}</p>'
+        + opt(
+            v.stock,
+            f'<p class="{c("stock")}"><svg width="8" height="8"><circle r="4"/></svg> '
+            f"{v.stock}</p>",
+        )
+        + opt(v.stars, f'<a href="#reviews">★ {v.rating} · {v.votes}</a>')
+        + f"<button>{v.button}</button>{opt(v.sku, f'<small>{w.skus[3]} {v.sku}</small>')}"
+        f"</section>{details(v)}{reviews(v)}</main>{related(v)}",
+        f'<script type="application/ld+json">{script}</script>',
+    )
+
+
+def aria_price(v: View) -> Body:
+    """Return a price drawn with sprites; only its label says it."""
+    w, c = v.words, v.css
+    sprites = "".join(f'<i class="d d{n % 10}"></i>' for n in range(len(v.digits)))
+    label = f"{w.price}: {v.price}" if v.price else w.request
+    return Body(
+        f'<div class="{c("pdp")}"><div class="{c("left")}"><img src="x.png" alt=""></div>'
+        f'<div class="{c("right")}"><h1>{v.title}</h1>'
+        + opt(
+            v.stars,
+            f'<span role="img" aria-label="{v.stars}">'
+            f'<i style="width:{v.product.votes % 90}%"></i></span>',
+        )
+        + f'<div role="img" aria-label="{label}" class="{c("price")}">'
+        f'<span aria-hidden="true">{sprites}</span></div>'
+        + opt(v.old, f'<div class="{c("was")}"><span class="sr-only">{w.old}</span> {v.old}</div>')
+        + opt(v.stock, f'<span class="{c("dot")} is-{v.state.lower()}" title="{v.stock}"></span>')
+        + f'<button aria-label="{v.button}">{STAR}</button><ul class="{c("list")}">'
+        + opt(v.brand, f"<li>{w.brand} {v.brand}</li>")
+        + opt(v.sku, f"<li>{w.skus[0]} {v.sku}</li>")
+        + f"</ul></div></div>{details(v)}{reviews(v)}{related(v)}"
+    )
+
+
+def meta_price(v: View) -> Body:
+    """Price and currency only in meta elements; the page asks to choose a size first."""
+    w, c = v.words, v.css
+    head = (
+        '<meta property="og:type" content="product">'
+        + opt(
+            v.price,
+            f'<meta property="product:price:amount" content="{v.amount}">'
+            f'<meta property="product:price:currency" content="{v.currency}">',
+        )
+        + opt(v.brand, f'<meta property="product:brand" content="{v.brand}">')
+    )
+    return Body(
+        f'{crumbs(v)}<div class="{c("prod")}"><h2 class="{c("title")}">{v.title}</h2>'
+        + opt(v.brand, f"<div><span>{w.brand}</span> <b>{v.brand}</b></div>")
+        + opt(v.stars, f'<div class="{c("score")}">{v.rating}<sub>/5</sub> {v.votes}</div>')
+        + '<select name="size"><option>–</option><option>S</option><option>M</option></select>'
+        f'<div class="{c("price")}">{"" if v.price else w.request}</div>'
+        + opt(v.stock, f'<div class="{c("stock")}">{v.stock}</div>')
+        + f"<button>{v.button}</button>"
+        + opt(v.sku, f'<div class="{c("sku")}">{w.skus[1]} <code>{v.sku}</code></div>')
+        + f"</div>{details(v)}{related(v)}{reviews(v)}",
+        head,
+    )
+
+
+# Templates in the manner of well-known shop systems.
+
+
+def wordpress(v: View) -> Body:
+    """Return a plug-in shop on a blog system.
+
+    Del and ins, product_meta, wrapped currency symbols.
+    """
+    w = v.words
+    bdi = '<span class="woocommerce-Price-amount amount"><bdi>{}</bdi></span>'
+    sign = f'<span class="woocommerce-Price-currencySymbol">{v.sign}</span>'
+    now = bdi.format(v.price.replace(v.sign, sign, 1)) if v.price else w.request
+    state = {"InStock": "in-stock", "OutOfStock": "out-of-stock"}.get(v.state, "on-backorder")
+    return Body(
+        f'<div id="product-{v.product.votes}" class="product type-product entry">'
+        f'<div class="summary entry-summary">{crumbs(v)}'
+        f'<h1 class="product_title entry-title">{v.title}</h1>'
+        + opt(
+            v.stars,
+            f'<div class="star-rating" role="img" aria-label="{v.stars}">'
+            f'<span style="width:80%"></span></div> ({v.votes})',
+        )
+        + f'<p class="price">{opt(v.old, f"<del>{bdi.format(v.old)}</del> ")}'
+        f"{opt(v.old, '<ins>')}{now}{opt(v.old, '</ins>')}</p>"
+        + opt(v.stock, f'<p class="stock {state}">{v.stock}</p>')
+        + f'<form class="cart"><button class="single_add_to_cart_button">{v.button}</button>'
+        "</form>"
+        '<div class="product_meta">'
+        + opt(
+            v.sku,
+            f'<span class="sku_wrapper">{w.skus[0]}: <span class="sku">{v.sku}</span></span>',
+        )
+        + opt(v.brand, f' <span class="posted_in">{w.brand}: <a href="#">{v.brand}</a></span>')
+        + f"</div></div>{details(v)}{reviews(v)}{related(v)}</div>"
+    )
+
+
+def hosted_theme(v: View) -> Body:
+    """Return a hosted shop's section theme: visually hidden labels, badges, product-form."""
+    w, sid = v.words, f"template--{v.product.weight_g}__main"
+    hide = '<span class="visually-hidden">{}</span>'
+    sale = opt(
+        v.old, f'{hide.format(w.old)} <s class="price-item price-item--regular">{v.old}</s> '
+    )
+    return Body(
+        f'<section id="{sid}" class="section"><div class="product__info-wrapper">'
+        + opt(v.brand, f'<p class="product__text caption-with-letter-spacing">{v.brand}</p>')
+        + f'<div class="product__title"><h1>{v.title}</h1></div>'
+        f'<div id="price-{sid}" role="status"><div class="price price--large">{sale}'
+        f"{opt(v.old, hide.format(w.price))}"
+        f'<span class="price-item price-item--last">{v.price or w.request}</span></div></div>'
+        f'<div class="product__tax caption rte">{w.vat}</div>'
+        + opt(
+            v.stars,
+            f'<div class="rating" role="img" aria-label="{v.stars}">{STAR}</div>'
+            f'<p class="rating-count">({v.product.votes})</p>',
+        )
+        + f'<product-form><button name="add"><span>{v.button}</span></button></product-form>'
+        + opt(
+            v.stock,
+            f'<p class="product__inventory"><svg width="15" height="15"><circle cx="7" '
+            f'cy="7" r="7" fill="#3ed660"/></svg> {v.stock}</p>',
+        )
+        + opt(v.sku, f'<p class="product__sku caption">{w.skus[3]}: {v.sku}</p>')
+        + f"</div></section>{details(v)}{related(v)}{reviews(v)}"
+    )
+
+
+def enterprise(v: View) -> Body:
+    """Return a large open-source shop system: page-title-wrapper, price boxes, stock divs."""
+    w, pid = v.words, v.product.votes
+    box = (
+        '<span class="price-container"><span id="product-price-{0}" class="price-wrapper">'
+        '<span class="price">{1}</span></span></span>'
+    )
+    return Body(
+        f'<main id="maincontent" class="page-main">{crumbs(v)}<div class="column main">'
+        f'<div class="product-info-main"><div class="page-title-wrapper product">'
+        f'<h1 class="page-title"><span class="base">{v.title}</span></h1></div>'
+        + opt(
+            v.stars,
+            '<div class="product-reviews-summary"><div class="rating-result" '
+            f'title="{v.stars}"><span></span></div><a href="#r">{v.votes}</a></div>',
+        )
+        + '<div class="product-info-price"><div class="price-box">'
+        + opt(
+            v.old,
+            f'<span class="old-price"><span class="price-label">{w.old}</span>'
+            + box.format(f"o{pid}", v.old)
+            + "</span>",
+        )
+        + (box.format(pid, v.price) if v.price else f"<span>{w.request}</span>")
+        + '</div><div class="product-info-stock-sku">'
+        + opt(v.stock, f'<div class="stock"><span>{v.stock}</span></div>')
+        + opt(
+            v.sku,
+            f'<div class="product attribute"><strong class="type">{w.skus[0]}</strong>'
+            f'<div class="value">{v.sku}</div></div>',
+        )
+        + f'</div></div><button id="product-addtocart-button">{v.button}</button></div>'
+        + opt(
+            v.brand,
+            f'<table class="data table"><tr><th>{w.brand}</th><td>{v.brand}</td></tr></table>',
+        )
+        + f"{details(v)}{reviews(v)}</div></main>{related(v)}"
+    )
+
+
+def bootstrap_card(v: View) -> Body:
+    """Grid rows, cards and badges of a CSS framework."""
+    w = v.words
+    badge = {"InStock": "success", "OutOfStock": "danger"}.get(v.state, "warning")
+    return Body(
+        f'<div class="container my-4">{crumbs(v)}<div class="row"><div class="col-md-5">'
+        '<img class="img-fluid" src="/m.jpg" alt=""></div><div class="col-md-7"><div class="card">'
+        f'<div class="card-body"><h5 class="card-title">{v.title}</h5>'
+        + opt(v.brand, f'<h6 class="card-subtitle text-muted">{v.brand}</h6>')
+        + opt(v.stock, f'<span class="badge bg-{badge}">{v.stock}</span>')
+        + f'<p class="h3 my-2">{v.price or w.request}'
+        + opt(v.old, f' <small class="text-muted text-decoration-line-through">{v.old}</small>')
+        + f'</p><a href="#" class="btn btn-primary">{v.button}</a></div>'
+        '<ul class="list-group list-group-flush">'
+        + opt(v.sku, f'<li class="list-group-item">{w.skus[2]}: {v.sku}</li>')
+        + opt(
+            v.stars,
+            f'<li class="list-group-item">{v.stars} <span class="badge">'
+            f"{v.product.votes}</span></li>",
+        )
+        + f"</ul></div></div></div>{details(v)}{related(v)}{reviews(v)}</div>"
+    )
+
+
+# Templates that mislead a hasty reader: split digits, bare numbers, old prices and decoys.
+
+BARE = re.compile(r"&nbsp;|[^\d.,'’ ]")
+
+
+def split_price(v: View) -> Body:
+    """Whole part, decimals and currency in elements of their own."""
+    w, c = v.words, v.css
+    whole, mark, cents = v.digits, "", ""
+    if not v.shop.market.whole and v.digits:
+        whole, mark, cents = v.digits[:-3], v.digits[-3], v.digits[-2:]
+    parts = (
+        f'<span class="{c("sym")}">{v.sign}</span><span class="{c("int")}">{whole}'
+        f'<span class="{c("dec")}">{mark}</span></span>'
+        + opt(cents, f'<sup class="{c("fra")}">{cents}</sup>')
+    )
+    return Body(
+        f'<div id="dp">{crumbs(v)}<h1 class="{c("t")}"><span>{v.title}</span></h1>'
+        + opt(v.brand, f'<a class="{c("byline")}" href="/b">{w.brand}: {v.brand}</a>')
+        + opt(v.stars, f'<i class="a-icon"><span>{v.stars}</span></i> <a href="#r">{v.votes}</a>')
+        + f'<div class="{c("box")}">{parts if v.price else w.request}'
+        + opt(v.old, f" <span>{w.old} <s>{v.old}</s></span>")
+        + f"</div>{_monthly(v)}{opt(v.stock, f'<div><b>{v.stock}</b></div>')}"
+        f'<input type="button" value="{v.button}">{details(v)}'
+        + opt(v.sku, f"<ul><li>{w.skus[3]} : {v.sku}</li></ul>")
+        + f"{reviews(v)}</div>{related(v)}"
+    )
+
+
+def currency_word(v: View) -> Body:
+    """Return a bare number; a sentence elsewhere names the currency in words."""
+    w, c = v.words, v.css
+    return Body(
+        f'<div class="{c("sheet")}"><h1>{v.title}</h1><div class="{c("row")}">'
+        f'<span class="{c("k")}">{w.price}</span><span class="{c("v")}">'
+        f"{v.digits or w.request}</span></div>"
+        + opt(
+            v.brand, f'<div class="{c("row")}"><span>{w.brand}</span><span>{v.brand}</span></div>'
+        )
+        + opt(v.sku, f'<div class="{c("row")}"><span>{w.skus[0]}</span><span>{v.sku}</span></div>')
+        + opt(
+            v.rating,
+            f'<div class="{c("row")}"><span>{w.reviews}</span><span>{v.rating}/5</span></div>',
+        )
+        + opt(v.stock, f'<div class="{c("row")}"><span>{v.stock}</span></div>')
+        + f"<button>{v.button}</button></div>{details(v)}"
+        + opt(v.price, f'<p class="{c("fine")}">{w.prices_in[v.currency]} ({w.vat})</p>')
+        + reviews(v)
+        + related(_bare(v))
+    )
+
+
+def sale_first(v: View) -> Body:
+    """Return the crossed-out price first and larger; a stale one is hidden beside it."""
+    w, c = v.words, v.css
+    stale = v.money(_times(v, "1.31"))
+    was = (
+        f'<div class="{c("was")}" style="font-size:2em;text-decoration:line-through">{v.old}</div>'
+    )
+    return Body(
+        f'<section class="{c("deal")}">{opt(v.brand, f"<h3>{v.brand}</h3>")}<h1>{v.title}</h1>'
+        + opt(v.old, was)
+        + f'<div style="display:none" class="{c("price")}">{stale}</div>'
+        f'<div class="{c("now")}">{v.price or w.request}</div>'
+        + opt(v.old, f"<div>-{_percent(v)} %</div>")
+        + opt(v.stock, f"<div>{v.stock}</div>")
+        + f"<button>{v.button}</button>{_monthly(v)}"
+        + opt(v.stars, f"<p>{v.stars} | {v.votes}</p>")
+        + opt(v.sku, f'<p class="{c("sku")}">{w.skus[1]}: {v.sku}</p>')
+        + f"</section>{details(v)}{reviews(v)}{related(v)}"
+    )
+
+
+def decoys_first(v: View) -> Body:
+    """Other products and their prices stand above the product itself."""
+    w, c = v.words, v.css
+    return Body(
+        f'{related(v)}{crumbs(v)}<div class="{c("detail")}"><div class="{c("name")}">'
+        f"<h1>{v.title}</h1></div>"
+        + opt(
+            v.sku,
+            f'<div class="{c("sku")}">({v.sku})</div>'
+            if v.shop.variant == 0
+            else f'<div class="{c("sku")}">{w.skus[0]} {v.sku}</div>',
+        )
+        + opt(v.brand, f"<p>{w.brand} <a href='/x'>{v.brand}</a></p>")
+        + f"{details(v)}{opt(v.stars, f'<p>{v.stars}</p>')}"
+        f'<div class="{c("buybox")}"><table><tr><td>{opt(v.old, f"<s>{v.old}</s><br>")}'
+        f"{v.price or w.request}</td><td>{v.stock}</td></tr></table>"
+        f"<button>{v.button}</button></div></div>{reviews(v)}"
+    )
+
+
+def variants_form(v: View) -> Body:
+    """Return a form: the checked variant carries the price, its neighbours cost something else."""
+    w, c = v.words, v.css
+    option = '<label><input type="radio" name="v" value="{}"{}> {} – {}</label>'
+    sizes = ("S", "M", "L") if v.shop.variant else ("250", "500", "750")
+    prices = (v.money(_times(v, "0.85")), v.price, v.money(_times(v, "1.2")))
+    rows = "<br>".join(
+        option.format(n, " checked" if n == 1 else "", size, price)
+        for n, (size, price) in enumerate(zip(sizes, prices, strict=True))
+    )
+    big = f'<output class="{c("sum")}">{v.price}</output>'
+    return Body(
+        f'{crumbs(v)}<form action="/basket" method="post" class="{c("form")}"><fieldset>'
+        f"<legend>{v.title}</legend>"
+        + opt(v.brand, f'<input type="hidden" name="b"><span>{w.brand} {v.brand}</span><br>')
+        + (rows if v.price else f"<p>{w.request}</p>")
+        + f"</fieldset>{opt(v.price, big)} {opt(v.old, f'<s>{v.old}</s>')}"
+        + opt(v.stock, f'<span class="{c("stock")}">{v.stock}</span>')
+        + f'<label>{w.quantity} <input type="number" value="1"></label><button>{v.button}</button>'
+        + opt(v.sku, f'<p class="{c("id")}"><label>{w.skus[2]}</label> {v.sku}</p>')
+        + f"</form>{opt(v.stars, f'<p>{v.stars}</p>')}{details(v)}{reviews(v)}{related(v)}"
+    )
+
+
+def _times(v: View, factor: str) -> Decimal:
+    return market_price((v.product.price or Decimal(50)) * Decimal(factor), v.shop.market)
+
+
+def _percent(v: View) -> int:
+    if not (v.product.old_price and v.product.price):
+        return 0
+    return int(100 - 100 * v.product.price / v.product.old_price)
+
+
+def _monthly(v: View) -> str:
+    if not v.price:
+        return ""
+    return f"<small>{v.words.monthly.format(n=3, p=v.money(_times(v, '0.3334')))}</small>"
+
+
+def _bare(v: View) -> View:
+    """V with related prices as bare numbers, so that words alone name the currency."""
+    return replace(v, related=tuple((t, BARE.sub("", p).strip(" ."), u) for t, p, u in v.related))
+
+
+TEMPLATES: dict[str, Template] = {
+    template.__name__: template
+    for template in (
+        div_soup,
+        table_layout,
+        definition_list,
+        article,
+        microdata,
+        data_attributes,
+        json_ld,
+        aria_price,
+        meta_price,
+        wordpress,
+        hosted_theme,
+        enterprise,
+        bootstrap_card,
+        split_price,
+        currency_word,
+        sale_first,
+        decoys_first,
+        variants_form,
+    )
+}
