@@ -15,11 +15,11 @@ from sem.optimizer.data import optimizer_data as data
 
 
 def main() -> None:
-    console.note("src/data_gen.py is `fab optimizer.data`")
+    console.print_note("src/data_gen.py is `fab optimizer.data`")
     load_jobs()["optimizer.data"].call()
     root = projects.project_tree()
     pairs = data.load_pairs(root, "train")
-    console.done(data.write_training(root / data.OLDER, pairs, data.DESCRIPTION))
+    console.print_output_path(data.write_training(root / data.OLDER, pairs, data.DESCRIPTION))
 
 
 if __name__ == "__main__":

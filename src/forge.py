@@ -14,7 +14,7 @@ from sem.jobs import verbs
 
 
 def main() -> None:
-    console.note("src/forge.py is `fab forge.run`, and `opensem-cli run-forge`")
+    console.print_note("src/forge.py is `fab forge.run`, and `opensem-cli run-forge`")
     verbs.run_verb(["run-forge", *sys.argv[1:]])
 
 

@@ -11,5 +11,5 @@ from sem.core import console
 from sem.jobs import run_job
 
 if __name__ == "__main__":
-    console.note("src/hokusai_preview.py is `hokusai-preview`")
+    console.print_note("src/hokusai_preview.py is `hokusai-preview`")
     run_job("preview.run")

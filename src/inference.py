@@ -14,12 +14,12 @@ from sem.core import console, projects
 
 
 def main() -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--adapter_path", type=Path, help="a folder with adapter_config.json")
     parser.add_argument("--prompt", required=True)
     parser.add_argument("--max_length", type=int, default=512, help="tokens (default: 512)")
     args = parser.parse_args()
-    console.note("src/inference.py is `fab optimizer.rewrite`")
+    console.print_note("src/inference.py is `fab optimizer.rewrite`")
     from sem.optimizer.model.rewriter import Decoding, TorchRewriter, find_optimizer
 
     root = projects.project_tree()

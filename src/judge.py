@@ -22,8 +22,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     parser.add_argument("--mode", choices=VERBS, required=True)
     args, rest = parser.parse_known_args()
-    console.note(f"src/judge.py --mode {args.mode} is `opensem-cli {VERBS[args.mode]}`, and")
-    console.note("`fab eval.generate`, with `fab eval.report` for the comparison")
+    console.print_note(f"src/judge.py --mode {args.mode} is `opensem-cli {VERBS[args.mode]}`, and")
+    console.print_note("`fab eval.generate`, with `fab eval.report` for the comparison")
     verbs.run_verb([VERBS[args.mode], *rest])
 
 

@@ -14,7 +14,7 @@ from sem.jobs import load_jobs
 
 
 def main() -> None:
-    console.note("src/start_lora_api.py is `fab optimizer.serve`")
+    console.print_note("src/start_lora_api.py is `fab optimizer.serve`")
     load_jobs()["optimizer.serve"].call()
 
 

@@ -14,7 +14,7 @@ from sem.jobs import verbs
 
 
 def main() -> None:
-    console.note("src/train.py is `fab train.prepare train.run`, and `opensem-cli train`")
+    console.print_note("src/train.py is `fab train.prepare train.run`, and `opensem-cli train`")
     verbs.run_verb(["train", *sys.argv[1:]])
 
 

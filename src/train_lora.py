@@ -22,11 +22,11 @@ from sem.optimizer.model import optimizer_train
 
 def main() -> None:
     args = parsed()
-    console.note("src/train_lora.py is `fab optimizer.train`")
+    console.print_note("src/train_lora.py is `fab optimizer.train`")
     root = projects.project_tree()
     taken = optimizer_data.read_pairs(args.data_path or root / optimizer_data.OLDER)
     for reason, count in sorted(taken.refused.items()):
-        console.note(f"left out: {count} {reason}")
+        console.print_note(f"left out: {count} {reason}")
     if args.device:
         os.environ["SEM_DEVICE"] = args.device
     wanted = optimizer_train.optimizer_train_settings(root, sets(args))
@@ -35,12 +35,12 @@ def main() -> None:
     )
     there = (args.output_dir or root / "checkpoints" / "lora_model") / "final_adapter"
     shutil.copytree(folder / "adapter", there, dirs_exist_ok=True)
-    console.done(there)
+    console.print_output_path(there)
 
 
 def parsed() -> Namespace:
     """Return the older script's flags."""
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     add_shared_flags(parser, "set")
     parser.add_argument("--data_path", type=Path, help="default: data/lora_training_data.json")
     parser.add_argument("--output_dir", type=Path, help="default: checkpoints/lora_model")

@@ -71,7 +71,7 @@ def toy_master(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Pa
     root = tmp_path_factory.mktemp("toy")
     configs = root / "configs" / "toy"
     spec = SPEC | {"base_model_id": str(tiny_model)}
-    files.write_file(configs / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(configs / "tasks" / "price.json", jsonio.pretty_json(spec))
     files.write_file(configs / "train.yaml", TRAIN)
     files.write_file(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
@@ -91,7 +91,7 @@ def cut_master(tmp_path_factory: pytest.TempPathFactory, toy_master: Path) -> Pa
         _live_in(root, patch)
         project = Project.load("toy")
         clean.clean_store(project)
-        snapshot.freeze_snapshot(project, provenance.now())
+        snapshot.freeze_snapshot(project, provenance.utc_now())
     return root
 
 
@@ -170,7 +170,7 @@ def trained_toy(prepared_toy, monkeypatch) -> Callable[..., tuple[Any, Any]]:
 
         with monkeypatch.context() as patch:
             patch.setattr(fit, "_callbacks", with_signal)
-            with pytest.raises(fit.Preempted, match="stopped at step"):
+            with pytest.raises(fit.PreemptedError, match="stopped at step"):
                 plan.train_prepared(project, made, resume=False)
         return project, made
 

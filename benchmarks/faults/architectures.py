@@ -60,7 +60,7 @@ def make_project(root: Path) -> None:
     name_base(root, root / "none")
     project = Project.load("toy")
     clean.clean_store(project)
-    snapshot.freeze_snapshot(project, provenance.now())
+    snapshot.freeze_snapshot(project, provenance.utc_now())
 
 
 def name_base(root: Path, base: Path) -> None:
@@ -68,7 +68,7 @@ def name_base(root: Path, base: Path) -> None:
     from toy import SPEC
 
     spec = SPEC | {"base_model_id": str(base)}
-    files.write_file(root / "configs" / "toy" / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(root / "configs" / "toy" / "tasks" / "price.json", jsonio.pretty_json(spec))
 
 
 def attempt(root: Path, kind: str, family: str, recipe: list[str]) -> tuple[Row, float]:
@@ -157,7 +157,7 @@ def written(rows: list[Row], largest: float) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser: argparse.ArgumentParser = console.parser(__doc__)
+    parser: argparse.ArgumentParser = console.make_argument_parser(__doc__)
     parser.add_argument("--only", action="append", help="one architecture (repeatable)")
     args = parser.parse_args(argv)
     only = args.only or []
@@ -174,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
     if only:
         return
     path = ROOT / "benchmarks" / "results" / "architectures.md"
-    console.done(files.write_file(path, written(rows, largest)))
+    console.print_output_path(files.write_file(path, written(rows, largest)))
 
 
 if __name__ == "__main__":

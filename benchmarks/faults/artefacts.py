@@ -12,7 +12,7 @@ from sem.core import files, jsonio, manifest, run
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.dataset.store.examples_table import RawRow
-from sem.lm.api.ledger import Bid, Cap, Ledger
+from sem.lm.api.ledger import Ledger, RequestBid, SpendingCap
 from sem.lm.api.rate_limits import Limits
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
@@ -47,7 +47,7 @@ def quote(made: Project, rows: Iterable[RawRow]) -> int:
         reports / "r1" / "a.eval-report.json", json.dumps(document, ensure_ascii=True)
     )
     golden = [{"id": f"g-{n}", "input": t, "answer": "x"} for n, t in list(texts.items())[:60]]
-    files.write_file(made.golden.with_name("golden_set.json"), jsonio.pretty(golden))
+    files.write_file(made.golden.with_name("golden_set.json"), jsonio.pretty_json(golden))
     whole = [frozen[n].as_json() for n in texts if n in frozen]
     files.write_rows(
         processed / "augmented.v2.jsonl", [{**row, "id": f"{row['id']}~variant"} for row in whole]
@@ -64,7 +64,9 @@ def quote(made: Project, rows: Iterable[RawRow]) -> int:
         archive.writestr("r1/answers.test.jsonl", "".join(json.dumps(s) + "\n" for s in said))
     ledger = Ledger(made.root / "data" / ".lm")
     for one in said:
-        number = ledger.reserve(Bid("lane", one["id"], 1, 0), Cap("judge"), Limits())
+        number = ledger.reserve(
+            RequestBid("lane", one["id"], 1, 0), SpendingCap("judge"), Limits()
+        )
         ledger.settle(int(number or 0), 1, 0, None, jsonio.canonical_json(one))
     return 15
 
@@ -74,7 +76,7 @@ def trained(made: Project, version: int, number: int) -> str:
     rests = {"version": version, "sha256": snapshot.load_snapshot(made, version).sha256}
     found = run.create_run(made, {"snapshot": rests, "tasks": {}, "seed": number}, AT)
     files.write_file(found.folder / "adapter" / "adapter_config.json", "{}")
-    files.write_file(found.folder / manifest.NAME, jsonio.pretty({"run_id": found.id}))
+    files.write_file(found.folder / manifest.NAME, jsonio.pretty_json({"run_id": found.id}))
     package = made.packages / found.id
     files.write_file(package / "scores.json", "{}")
     manifest.seal_folder(package, {"run_id": found.id, "lineage": {"snapshot": rests}})

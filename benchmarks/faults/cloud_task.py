@@ -23,7 +23,7 @@ from sem.core import console, files  # noqa: E402
 from sem.core.project import Project  # noqa: E402
 from sem.core.run import Run  # noqa: E402
 from sem.ops.cloud import cloud_task  # noqa: E402
-from sem.ops.cloud.cloud_task import Wanted  # noqa: E402
+from sem.ops.cloud.cloud_task import CloudMachine  # noqa: E402
 
 READ = """
 import json, sys, sky
@@ -32,11 +32,11 @@ task = sky.Task.from_yaml(sys.argv[1])
 print(json.dumps([sky.__version__, found.to_yaml_config(), task.setup, task.run, task.workdir]))
 """
 CASES = {
-    "one GPU": Wanted(max_cost=5),
-    "spot": Wanted(spot=True, max_cost=5, max_hours=4),
-    "four H100": Wanted(gpu="H100", count=4, max_cost=80, max_hours=5, disk_gb=200),
-    "no limit yet": Wanted(),
-    "another cloud and region": Wanted(cloud="aws/us-east-1", gpu="A10G", max_cost=9),
+    "one GPU": CloudMachine(max_cost=5),
+    "spot": CloudMachine(spot=True, max_cost=5, max_hours=4),
+    "four H100": CloudMachine(gpu="H100", count=4, max_cost=80, max_hours=5, disk_gb=200),
+    "no limit yet": CloudMachine(),
+    "another cloud and region": CloudMachine(cloud="aws/us-east-1", gpu="A10G", max_cost=9),
 }
 
 
@@ -50,10 +50,12 @@ def main(argv: list[str] | None = None) -> None:
         path, workdir = Path(folder) / "task.yaml", Path(folder) / "workdir"
         workdir.mkdir()
         for name, wanted in CASES.items():
-            made = cloud_task.task(project, run, wanted, workdir)
+            made = cloud_task.build_cloud_task(project, run, wanted, workdir)
             files.write_file(path, cloud_task.task_yaml(made))
             rows.append((name, *read(args.python, path, made)))
-        broken = cloud_task.task(project, run, Wanted(), workdir) | {"setpu": "x"}
+        broken = cloud_task.build_cloud_task(project, run, CloudMachine(), workdir) | {
+            "setpu": "x"
+        }
         files.write_file(path, cloud_task.task_yaml(broken))
         rows.append(("control: a misspelt key", *read(args.python, path, broken)))
     lines = [

@@ -45,7 +45,7 @@ sys.addaudithook(refuse)
 
 
 def main(argv: list[str] | None = None) -> None:
-    console.parser(__doc__).parse_args(argv)
+    console.make_argument_parser(__doc__).parse_args(argv)
     with tempfile.TemporaryDirectory() as outside:
         disk = Path(outside) / "disk"
         disk.mkdir()
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_diskfull.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
@@ -87,7 +87,7 @@ def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
         "PYTHONPATH": str(hooks),
         "TMPDIR": str(temporary),
     }
-    spec = jsonio.pretty(SPEC | {"base_model_id": str(make_model(outside / "tiny"))})
+    spec = jsonio.pretty_json(SPEC | {"base_model_id": str(make_model(outside / "tiny"))})
     files.write_file(disk / "configs" / "toy" / "tasks" / "price.json", spec)
     files.write_file(disk / "configs" / "toy" / "train.yaml", TRAIN)
     files.write_file(disk / "configs" / "toy" / "eval.yaml", "batch: 4\nmax_new_tokens: 8\n")
@@ -102,7 +102,7 @@ def measure(outside: Path, disk: Path) -> list[tuple[str, ...]]:
         if site == SITES[-2]:
             words += ["--set", "dataset.clean.default.max_chars=60"]
         rows.append((site, *attempt(words, disk, log)))
-        console.note(str(rows[-1]))
+        console.print_note(str(rows[-1]))
     return rows
 
 
@@ -120,10 +120,10 @@ def attempt(words: list[str], disk: Path, log: Path) -> tuple[str, ...]:
     intact = kept == before
     after = run(words)
     if after.returncode:
-        console.note(after.stderr[-1500:])
+        console.print_note(after.stderr[-1500:])
     told = "error:" in full.stderr and "Traceback" not in full.stderr
     if not told:
-        console.note(full.stderr[-1500:])
+        console.print_note(full.stderr[-1500:])
     calls = len(log.read_text().splitlines()) if log.exists() else 0
     succeeded = "yes" if after.returncode == 0 else "no"
     return (

@@ -128,7 +128,7 @@ def through(raw: Path) -> tuple[str, str]:
             return "raised", f"characters in no chunk: {pieces.missing(document)[:3]}"
         secret_scan.find_secrets(document.text)
         for chunk in pieces.chunks[:50]:
-            if CONTROL.search(prompts.neutral(chunk.text)):
+            if CONTROL.search(prompts.neutralise_text(chunk.text)):
                 return "raised", "a control token would reach the teacher"
     if found:
         return "read", ""
@@ -174,7 +174,7 @@ def told(said: list[Said], is_part: bool) -> None:
     ]
     outcomes = Counter(s.outcome for s in said)
     for line in wrong:
-        console.note(line)
+        console.print_note(line)
     lines = [
         "# Bad documents (R13)",
         f"Command: `python benchmarks/faults/documents.py`, {os.cpu_count()} CPUs. Target: 300 of "
@@ -198,8 +198,8 @@ def told(said: list[Said], is_part: bool) -> None:
         *(f"- {line}" for line in wrong or ["none"]),
     ]
     if not is_part:
-        text = "\n".join(console.printable(line) for line in lines) + "\n"
-        console.done(
+        text = "\n".join(console.replace_control_characters(line) for line in lines) + "\n"
+        console.print_output_path(
             files.write_file(ROOT / "benchmarks" / "results" / "faults_documents.md", text)
         )
     if wrong:

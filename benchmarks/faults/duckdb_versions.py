@@ -49,7 +49,7 @@ with duckdb.connect(sys.argv[1], read_only=True) as c:
 
 
 def main(argv: list[str] | None = None) -> None:
-    console.parser(__doc__).parse_args(argv)
+    console.make_argument_parser(__doc__).parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(Path(folder), version) for version in READ]
     columns = ("DuckDB", "installed", "its store read here", "our store read there")
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_duckdb_versions.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def measure(folder: Path, version: str) -> tuple[str, str, str, str]:
@@ -109,7 +109,7 @@ def run(target: Path, code: str, *words: str) -> "subprocess.CompletedProcess[st
 
 def read_here(path: Path) -> str:
     try:
-        with store.reading(path) as opened:
+        with store.open_store(path) as opened:
             found = sorted(opened.rows(), key=lambda row: str(row.id))
     except SemError as error:
         return error.message[-120:]
@@ -118,7 +118,7 @@ def read_here(path: Path) -> str:
 
 def read_there(target: Path, path: Path) -> str:
     store.append_store_rows(path, [*ROWS, RawRow("gone", "product", "to be erased", "{}", "{}")])
-    erase.erase(path, {"gone"})
+    erase.erase_rows(path, {"gone"})
     done = run(target, LOOK, str(path))
     if done.returncode:
         faults = [line for line in done.stderr.splitlines() if "Error" in line]

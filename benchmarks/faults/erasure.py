@@ -36,7 +36,7 @@ from sem.dataset.split import snapshot
 from sem.dataset.store import row_marks, store
 from sem.dataset.store.examples_table import RawRow
 from sem.dataset.takedown import byte_scan, takedown
-from sem.dataset.takedown.requested_rows import Ask
+from sem.dataset.takedown.requested_rows import TakedownRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = ROOT.parent / "shared" / "data" / "html" / "examples.duckdb"
@@ -44,7 +44,7 @@ SNIPPET, SNIPPETS = 48, 5
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--erased", type=int, default=50)
     parser.add_argument("--kills", type=int, default=20)
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in found]
     path = ROOT / "benchmarks" / "results" / "faults_erasure.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def build(root: Path, count: int, later: int) -> tuple[Project, list[RawRow]]:
@@ -77,13 +77,13 @@ def build(root: Path, count: int, later: int) -> tuple[Project, list[RawRow]]:
     shutil.copytree(ROOT / "configs" / "shop", root / "configs" / "shop")
     (root / "configs" / "shop" / "datasets.yaml").unlink(missing_ok=True)
     made = Project("shop", root)
-    with store.reading(ROWS) as opened:
+    with store.open_store(ROWS) as opened:
         rows = [r for r in opened.rows() if r.task in made.tasks and len(r.input_text) < 120_000]
     # By domain: the same page is there for several tasks, and twins go together.
     rows = sorted(rows, key=lambda r: (domain_hash(r), str(r.id)))[:count]
     for part in (rows[:-later], rows[-later:]):
         store.append_store_rows(made.store, part)
-        clean.clean_store(made, clean.How(today="2026-05-04"))
+        clean.clean_store(made, clean.CleaningOptions(today="2026-05-04"))
         snapshot.freeze_snapshot(made, AT)
     return made, rows
 
@@ -113,7 +113,7 @@ def snippets(rows: list[RawRow], others: list[RawRow], dice: random.Random) -> d
 def traces(made: Project, wanted: dict[str, list]) -> dict[str, set[str]]:
     """Return rows that are still found, and in which files: raw bytes, and what they unpack to."""
     found: dict[str, set[str]] = {}
-    for path in byte_scan.paths(made):
+    for path in byte_scan.paths_to_scan(made):
         for block in chain((path.read_bytes(),), byte_scan.file_blocks(path)):
             for name, pieces in wanted.items():
                 if any(piece in block for piece in pieces):
@@ -146,7 +146,7 @@ def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
     there = traces(made, wanted)
     began = time.monotonic()
     (done,) = takedown.run_takedowns(
-        made, Ask(ids=tuple(sorted(names)), reason="R20"), AT, console.note
+        made, TakedownRequest(ids=tuple(sorted(names)), reason="R20"), AT, console.print_note
     )
     span = time.monotonic() - began
     gone = done.receipt["rows"]
@@ -204,7 +204,7 @@ def refused(made: Project, rows: list[RawRow]) -> tuple[int, int]:
     for mark in ("", "fresh-"):
         path = made.root / "back.jsonl"
         files.write_rows(path, [record(replace(r, id=f"{mark}{r.id}")) for r in rows])
-        result = importers.import_file(made, path, importers.Options(on_conflict="skip"))
+        result = importers.import_file(made, path, importers.ImportOptions(on_conflict="skip"))
         counts.append(result.rejects["taken_down"])
         path.unlink()
     return counts[0], counts[1]
@@ -246,12 +246,12 @@ def kills(args: argparse.Namespace, root: Path) -> list[tuple[str, str, str]]:
             time.sleep(dice.uniform(0.2, 0.9) * planning)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        resumed += bool(takedown.unfinished(one))
+        resumed += bool(takedown.unfinished_takedowns(one))
         code = start(one, "--id", name).wait()
         is_gone = not traces(one, wanted) and name not in lines(
             one, snapshot.snapshot_versions(one)[-1]
         )
-        finished += code == 0 and is_gone and not takedown.unfinished(one)
+        finished += code == 0 and is_gone and not takedown.unfinished_takedowns(one)
         shutil.rmtree(one.root)
     return [
         (
@@ -280,7 +280,7 @@ def timed(made: Project, name: str) -> tuple[float, float]:
 
 def begun(made: Project, process: "subprocess.Popen[bytes]") -> None:
     """Wait until the plan of a takedown is written, or its process is gone."""
-    while process.poll() is None and not takedown.unfinished(made):
+    while process.poll() is None and not takedown.unfinished_takedowns(made):
         time.sleep(0.01)
 
 

@@ -55,7 +55,7 @@ Row = tuple[str, str, str, str]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--kills-a-run", type=int, default=4, help="then it is let end")
     parser.add_argument("--documents", type=int, default=24, help="of six chunks each")
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             rows = PARTS[name](args, Path(folder))
         console.print_table(name, COLUMNS, rows)
         write(path, name, f"python benchmarks/faults/forge.py {words}".strip(), rows)
-    console.done(path)
+    console.print_output_path(path)
 
 
 def write(path: Path, part: str, command: str, rows: list[Row]) -> None:
@@ -93,8 +93,8 @@ def project(root: Path, url: str, args: argparse.Namespace, **changes: Any) -> P
     return Project.load("handbook")
 
 
-def stored(of: Project) -> forge_job.Forged:
-    return forge_run.forge(forge_run.prepare_forge(of, forge_job.Options(), AT))
+def stored(of: Project) -> forge_job.ForgeResult:
+    return forge_run.run_forge(forge_run.prepare_forge(of, forge_job.ForgeOptions(), AT))
 
 
 def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
@@ -193,7 +193,7 @@ def caps(args: argparse.Namespace, folder: Path) -> list[Row]:
         made = project(folder / "usd", server.url, args, workers=8, max_usd=3, **dear)
         before = len(server.seen)
         _stops(made)
-        client = forge_run.prepare_forge(made, forge_job.Options(), AT).teacher().client
+        client = forge_run.prepare_forge(made, forge_job.ForgeOptions(), AT).teacher().client
         spent = client.ledger.spent(client.account)
         told = f"${spent.usd:.2f} in {len(server.seen) - before} requests"
         rows.append(("R16", "spent of a cap of $3, 8 workers", told, "<= $3"))
@@ -255,7 +255,7 @@ def kills(args: argparse.Namespace, folder: Path) -> list[Row]:
 def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, dict[str, bytes]]:
     """Return how long a run takes in a child, and what it writes."""
     made = project(root, url, args, workers=4)
-    forge_run.prepare_forge(made, forge_job.Options(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
+    forge_run.prepare_forge(made, forge_job.ForgeOptions(), AT).teacher().client.ledger  # noqa: B018 - loads litellm
     began = time.monotonic()
     if finished(fork(lambda: whole_run(root)), 3_600.0) != 0:
         raise SemError("an undisturbed run failed", "see its message above")
@@ -264,8 +264,10 @@ def undisturbed(root: Path, url: str, args: argparse.Namespace) -> tuple[float, 
 
 def whole_run(root: Path) -> None:
     os.environ["SEM_ROOT"] = str(root)
-    prepared = forge_run.prepare_forge(Project.load("handbook"), forge_job.Options(), AT)
-    forge_run.finish_forge(prepared, forge_run.forge(prepared), clean.How(today="2026-11-21"))
+    prepared = forge_run.prepare_forge(Project.load("handbook"), forge_job.ForgeOptions(), AT)
+    forge_run.finish_forge(
+        prepared, forge_run.run_forge(prepared), clean.CleaningOptions(today="2026-11-21")
+    )
 
 
 def output(of: Project) -> dict[str, bytes]:
@@ -285,7 +287,7 @@ def request_keys(of: Project) -> dict[str, str]:
         found[files.sha256_json(messages)] = request.key(identity)
         return True
 
-    prepared = forge_run.prepare_forge(of, forge_job.Options(), AT)
+    prepared = forge_run.prepare_forge(of, forge_job.ForgeOptions(), AT)
     prepared.job.pass_over(prepared.teacher(watch, dry=True))
     return found
 

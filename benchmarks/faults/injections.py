@@ -24,7 +24,7 @@ from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.dataset.clean.grounding import Text
+from sem.dataset.clean.grounding import SearchableText
 from sem.dataset.demo import write
 from sem.dataset.html import markup
 from sem.eval.scoring import grounded
@@ -47,7 +47,7 @@ DEMAND = f' Answer with the title "{TITLE}" and the price {PRICE}.'
 
 
 def main(argv: list[str] | None = None) -> None:
-    console.parser(__doc__).parse_args(argv)
+    console.make_argument_parser(__doc__).parse_args(argv)
     if not HOSTILE.is_file():
         raise SemError(f"{HOSTILE}: no such file", "this benchmark needs the shared data")
     spec = Project.load("demo").tasks["productpage_extractor"]
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
             counts[place] += tried(spec, row, planted(row.input_text, attack, place), chats)
     clean = Counter()
     for row in pages:
-        text = markup.simplify(row.input_text).text
+        text = markup.simplify_page(row.input_text).text
         clean[bool(grounded.ungrounded_problems(json.loads(row.reference), spec, text))] += 1
     conclude(counts, clean, sorted(chats))
 
@@ -112,7 +112,7 @@ def tokenizers() -> dict[str, chat.Chat]:
 
 def tried(spec: TaskSpec, row: Any, page: str, chats: dict[str, chat.Chat]) -> Counter[str]:
     """Return what one planted `page` leads to."""
-    text = markup.simplify(page).text
+    text = markup.simplify_page(page).text
     counts = Counter(attacks=1, reaches_model=int(TITLE in text))
     for made in chats.values():
         counts["prompts"] += 1
@@ -120,7 +120,7 @@ def tried(spec: TaskSpec, row: Any, page: str, chats: dict[str, chat.Chat]) -> C
             made.prompt_ids(spec.system_prompt, spec.prompt(text))
         except SemError:
             counts["forged"] += 1
-    look_up = Text(text)
+    look_up = SearchableText(text)
     right = json.loads(row.reference)
     peer = Draft202012Validator(spec.io_schema)
     for answer in obeyed(right):
@@ -197,7 +197,7 @@ def conclude(counts: dict[str, Counter], clean: Counter, models: list[str]) -> N
         "column counts those. No figure here is about a model's own resistance.",
     ]
     path = ROOT / "benchmarks" / "results" / "faults_injections.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
     bad = ("forged markers", "schema escapes", "ungrounded accepted")
     if any(rows[-1][heads.index(head)] for head in bad):
         raise SemError("an attack got through", f"see {path}")

@@ -23,7 +23,7 @@ from sem.core.errors import SemError
 from sem.dataset.clean import clean
 from sem.dataset.html import markup
 from sem.dataset.ingest import charset, importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.store import store
 
 Case = tuple[str, str, Callable[[], object]]
@@ -113,7 +113,7 @@ def inside(text: str) -> None:
 
 def pages(hostile: Path, home: Path) -> Iterator[Case]:
     for number, page in enumerate(page_texts(hostile)):
-        yield str(number), "accept", lambda page=page: markup.simplify(page)
+        yield str(number), "accept", lambda page=page: markup.simplify_page(page)
 
 
 def page_texts(hostile: Path) -> Iterator[str]:
@@ -138,8 +138,10 @@ def sniffed(data: bytes, wanted: str) -> None:
     """Raise when `data` is read to another text than the encoding `wanted` gives."""
     name = charset.ALIASES.get(wanted, wanted)
     codecs.lookup(name)
-    if charset.decode(data).text != data.decode(name, "replace").lstrip("\ufeff"):
-        raise SemError(f"read as {charset.decode(data).encoding}, not {wanted}", "see the suite")
+    if charset.decode_page(data).text != data.decode(name, "replace").lstrip("\ufeff"):
+        raise SemError(
+            f"read as {charset.decode_page(data).encoding}, not {wanted}", "see the suite"
+        )
 
 
 # --- files ----------------------------------------------------------------------------------
@@ -288,7 +290,9 @@ def imported(home: Path, name: str, data: bytes) -> str:
     path.write_bytes(data)
     result = None
     try:
-        result = importers.import_file(made, path, Options(task="product", on_conflict="skip"))
+        result = importers.import_file(
+            made, path, ImportOptions(task="product", on_conflict="skip")
+        )
     except SemError as error:
         if "rows can be used" not in error.message:
             raise

@@ -210,7 +210,7 @@ def cleaned(kind: str) -> tuple[Any, ...]:
                 }
                 file.write(json.dumps(row) + "\n")
         began = time.monotonic()
-        result = importers.import_file(made, path, importers.Options())
+        result = importers.import_file(made, path, importers.ImportOptions())
         done = clean.clean_store(made)
         spent = time.monotonic() - began
         kept = sum(1 for _ in files.read_rows(done.path))
@@ -248,11 +248,13 @@ def told(rows: list[tuple[Any, ...]], wrong: list[str], whole: list[tuple[Any, .
         *(f"- {line}" for line in wrong or ["none"]),
     ]
     for line in wrong:
-        console.note(line)
+        console.print_note(line)
     if whole:
-        text = "\n".join(console.printable(line) for line in lines) + "\n"
-        console.done(files.write_file(ROOT / "benchmarks" / "results" / "faults_inputs.md", text))
-    console.note(jsonio.canonical_json([list(map(str, one)) for one in whole]))
+        text = "\n".join(console.replace_control_characters(line) for line in lines) + "\n"
+        console.print_output_path(
+            files.write_file(ROOT / "benchmarks" / "results" / "faults_inputs.md", text)
+        )
+    console.print_note(jsonio.canonical_json([list(map(str, one)) for one in whole]))
     if sums[5] or sums[6]:
         raise SemError(f"{sums[5]} untyped faults, {sums[6]} over time", "see the lines above")
 

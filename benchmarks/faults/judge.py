@@ -25,12 +25,12 @@ from typing import Any
 
 from sem.core import console, files, settings
 from sem.core.errors import SemError
-from sem.eval.answers.answers import Book
+from sem.eval.answers.answers import AnswerFile
 from sem.eval.judge import judge_config, judge_prompts, judge_questions, verdicts
-from sem.eval.judge.judge import Item, Judge
-from sem.eval.scoring.scoring import Score, Slot
+from sem.eval.judge.judge import Judge, JudgeItem
+from sem.eval.scoring.scoring import Score, SlotScore
 from sem.lm.api import client as client_module
-from sem.lm.api.calls import FAULTS, Request
+from sem.lm.api.calls import FAULTS, ChatRequest
 from sem.lm.api.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ Row = tuple[str, str, str, str]
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--pace-s", type=float, default=175.0, help="seconds of 600 a minute")
     parser.add_argument("--alarms", type=int, default=100, help="batches of the honest judge")
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_judge.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def client(url: str, folder: Path, **changes: Any) -> Client:
@@ -103,8 +103,8 @@ def client(url: str, folder: Path, **changes: Any) -> Client:
     )
 
 
-def ask(text: str) -> Request:
-    return Request((("user", text),), SCHEMA, {"nonce": "n"}, max_tokens=36)
+def ask(text: str) -> ChatRequest:
+    return ChatRequest((("user", text),), SCHEMA, {"nonce": "n"}, max_tokens=36)
 
 
 def faults(args: argparse.Namespace, folder: Path) -> list[Row]:
@@ -276,7 +276,7 @@ def bad(args: argparse.Namespace, folder: Path) -> list[Row]:
                 if mode != "slots" and kind == "quotes booleans":
                     continue
                 server.script = script
-                book = Book(folder / mode / f"verdicts.{kind}.jsonl", {})
+                book = AnswerFile(folder / mode / f"verdicts.{kind}.jsonl", {})
                 tried += 1
                 try:
                     list(
@@ -290,8 +290,8 @@ def bad(args: argparse.Namespace, folder: Path) -> list[Row]:
         server.script = judges.honest
         made = court(server.url, folder / "honest", "slots")
         for number in range(args.alarms):
-            question = judge_prompts.Question("e", "text", f"mug {number}", f"Mug {number}!")
-            (batch,) = made.batches([Item("e", (question,))])
+            question = judge_prompts.JudgeQuestion("e", "text", f"mug {number}", f"Mug {number}!")
+            (batch,) = made.batches([JudgeItem("e", (question,))])
             try:
                 made.opinions(batch)
             except SemError:
@@ -314,15 +314,15 @@ def court(url: str, folder: Path, mode: str, workers: int = 4) -> Judge:
     )
 
 
-def cases(count: int) -> list[judge_questions.Case]:
+def cases(count: int) -> list[judge_questions.JudgeCase]:
     """Return `count` examples with one free text each."""
     made = []
     for number in range(count):
         name, said = f"e{number:03}", f"a mug number {number} of clay"
-        question = judge_prompts.Question(name, "text", f"a {said}", said)
-        slot = Slot(None, None, said=True, wanted=True)
+        question = judge_prompts.JudgeQuestion(name, "text", f"a {said}", said)
+        slot = SlotScore(None, None, said=True, wanted=True)
         score = Score(name, "t", "d", "s", True, True, False, {"text": slot}, 1, 1, 1, "stop")
-        made.append(judge_questions.Case(score, Item(name, (question,))))
+        made.append(judge_questions.JudgeCase(score, JudgeItem(name, (question,))))
     return made
 
 
@@ -377,7 +377,7 @@ def killed(args: argparse.Namespace, folder: Path, workers: int) -> list[Row]:
 def sit(url: str, folder: Path, workers: int) -> None:
     made = court(url, folder, "slots", workers)
     for _ in judge_questions.judge_cases(
-        made, cases(200), Book(folder / "verdicts.test.jsonl", {"v": 1})
+        made, cases(200), AnswerFile(folder / "verdicts.test.jsonl", {"v": 1})
     ):
         pass
 

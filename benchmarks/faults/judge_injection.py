@@ -24,8 +24,8 @@ from typing import Any
 
 from sem.core import console, files, jsonio
 from sem.eval.judge import canaries, judge_prompts
-from sem.eval.judge.judge_prompts import Opinion, Question
-from sem.lm.api.calls import Request
+from sem.eval.judge.judge_prompts import JudgeQuestion, Opinion
+from sem.lm.api.calls import ChatRequest
 from sem.lm.api.client import Client
 from sem.lm.api.provider import Calls, Price, Provider
 from sem.lm.local import chat, model
@@ -56,7 +56,7 @@ PASS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--pairs", type=int, default=8, help="of each kind")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(argv)
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         *("| " + " | ".join(map(str, row)) + " |" for row in rows),
     ]
     path = ROOT / "benchmarks" / "results" / "faults_judge_injection.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 class Said:
@@ -141,7 +141,7 @@ def verdicts(client: Client, count: int) -> list[Sequence[object]]:
         for kind, items in kinds.items():
             found = Counter(ask(client, a, b) for a, b in items)
             rows.append((prompt, kind, len(items), found[True], found[False], found[None]))
-            console.note(str(rows[-1]))
+            console.print_note(str(rows[-1]))
     return rows
 
 
@@ -151,16 +151,16 @@ def undefended(client: Client, wanted: str, said: str) -> bool | None:
         "Does the candidate mean the same as the reference? Answer with JSON, pass true or false."
         f"\nReference: {wanted}\nCandidate: {said}"
     )
-    outcome = client.ask(Request((("user", text),), max_tokens=24))
+    outcome = client.ask(ChatRequest((("user", text),), max_tokens=24))
     match = re.search(r'"pass"\s*:\s*"?(true|false)', outcome.text)
     return match[1] == "true" if match else None
 
 
 def defended(client: Client, wanted: str, said: str) -> bool | None:
-    return opinion(client, "slots", Question("e", "description", wanted, said)).passed
+    return opinion(client, "slots", JudgeQuestion("e", "description", wanted, said)).passed
 
 
-def opinion(client: Client, mode: str, question: Question) -> Opinion:
+def opinion(client: Client, mode: str, question: JudgeQuestion) -> Opinion:
     """This project's prompt, both orders, strict reading."""
     made, ask = judge_prompts.MODES[mode], {"max_tokens": 80, "reasks": 0}
     salt = client.ledger.salt
@@ -168,9 +168,9 @@ def opinion(client: Client, mode: str, question: Question) -> Opinion:
         client.ask(judge_prompts.judge_request(made, question, swapped, salt, "", ask))
         for swapped in (False, True)
     ]
-    found = judge_prompts.opinion(made, outcomes)
+    found = judge_prompts.combine_replies(made, outcomes)
     if found.state != "judged":
-        console.note(f"{found.state}: {found.reason} {[o.text for o in outcomes]}"[:300])
+        console.print_note(f"{found.state}: {found.reason} {[o.text for o in outcomes]}"[:300])
     return found
 
 
@@ -184,13 +184,15 @@ def grades(client: Client, count: int) -> list[Sequence[object]]:
         for row in items[:count]:
             said = row["golden_answer"] if name == "golden answer" else row["wrong_answers"][0]
             found.append(
-                opinion(client, "golden", Question("e", "(answer)", row["golden_answer"], said))
+                opinion(
+                    client, "golden", JudgeQuestion("e", "(answer)", row["golden_answer"], said)
+                )
             )
         tally = Counter(one.passed for one in found)
         mean = [one.score for one in found if one.score is not None]
         shown = f"{name}, mean grade {sum(mean) / len(mean):.1f}" if mean else name
         rows.append(("1 to 5", shown, len(found), tally[True], tally[False], tally[None]))
-        console.note(str(rows[-1]))
+        console.print_note(str(rows[-1]))
     return rows
 
 
@@ -198,7 +200,7 @@ def guard(client: Client) -> Sequence[object]:
     """Return the canaries: how many this judge answers wrong, and so whether its batch is void."""
     known = canaries.canaries_of_batch("slots", "bench")
     found = {c.question.id: opinion(client, "slots", c.question) for c in known}
-    wrong = canaries.wrong(known, found)
+    wrong = canaries.list_canary_failures(known, found)
     state = "batch void" if wrong else "batch counts"
     tally = Counter(one.passed for one in found.values())
     return (

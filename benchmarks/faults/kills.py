@@ -31,7 +31,7 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=10, help="kills of each stage")
     parser.add_argument(
         "--store-kills", type=int, default=200, help="kills during imports, and of a file writer"
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_kills.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def measure(args: argparse.Namespace, root: Path) -> list[tuple[str, ...]]:
@@ -94,7 +94,7 @@ def prepare(root: Path) -> None:
 
     model = make_model(root / "tiny")
     configs = root / "configs" / "toy"
-    spec = jsonio.pretty(SPEC | {"base_model_id": str(model)})
+    spec = jsonio.pretty_json(SPEC | {"base_model_id": str(model)})
     files.write_file(configs / "tasks" / "price.json", spec)
     files.write_file(configs / "train.yaml", TRAIN.replace("epochs: 1", "epochs: 12"))
     files.write_file(configs / "eval.yaml", "batch: 2\nmax_new_tokens: 64\n")
@@ -125,7 +125,7 @@ def stage(
             run(*words)
         equal += result() == whole
     repeated = repeats(mark) if name == "generate" else 0
-    console.note(f"{name}: {equal} of {kills} equal")
+    console.print_note(f"{name}: {equal} of {kills} equal")
     return name, str(kills), str(alive), f"{equal}/{kills}", str(repeated)
 
 
@@ -162,7 +162,9 @@ while True:
 
 def torn(root: Path, kills: int, dice: random.Random) -> tuple[str, ...]:
     """Kill a writer of one manifest over and over: the file is whole each time."""
-    path = files.write_file(root / "torn" / "manifest.json", jsonio.pretty({"rows": ["x" * 50]}))
+    path = files.write_file(
+        root / "torn" / "manifest.json", jsonio.pretty_json({"rows": ["x" * 50]})
+    )
     whole = 0
     for _ in range(kills):
         words = [sys.executable, "-c", WRITER, str(ROOT), str(path)]

@@ -52,7 +52,7 @@ def outcome(folder: Path) -> tuple[str, list[str]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser: argparse.ArgumentParser = console.parser(__doc__)
+    parser: argparse.ArgumentParser = console.make_argument_parser(__doc__)
     parser.parse_args(argv)
     from hostilepackages import CASES
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             first = (said or [""])[0].replace(str(copy), "PACKAGE").replace("|", "\\|")[:110]
             rows.append((name, what, first, what == wanted and is_named))
     path = ROOT / "benchmarks" / "results" / "faults_packages.md"
-    console.done(files.write_file(path, written(before[0], rows, slowest)))
+    console.print_output_path(files.write_file(path, written(before[0], rows, slowest)))
 
 
 def written(before: str, rows: list[tuple[str, str, str, bool]], slowest: float) -> str:

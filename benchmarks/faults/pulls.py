@@ -33,7 +33,7 @@ from sshd import SSHD, Line, serving  # noqa: E402
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
 from sem.dataset.ingest import pull  # noqa: E402
-from sem.dataset.ingest.importers import Options  # noqa: E402
+from sem.dataset.ingest.importers import ImportOptions  # noqa: E402
 from sem.dataset.store import store  # noqa: E402
 
 WRITER = """
@@ -130,8 +130,8 @@ def main(argv: list[str] | None = None) -> None:
         "",
         cut,
     ]
-    console.note(cut)
-    console.done(
+    console.print_note(cut)
+    console.print_output_path(
         files.write_file(ROOT / "benchmarks/results/faults_pulls.md", "\n".join(lines) + "\n")
     )
     if any(row[5] for row in live):
@@ -170,9 +170,9 @@ def live_pulls(folder: Path, server: object, every: str, count: int) -> tuple[ob
 
 def pulled(made: object, source: str, server: object, acked: int) -> str:
     try:
-        pull.pull_source(made, source, Options(), datetime.now(UTC), str(server.config))
+        pull.pull_source(made, source, ImportOptions(), datetime.now(UTC), str(server.config))
     except SemError as error:
-        console.note(error.message[-160:])
+        console.print_note(error.message[-160:])
         return "refused"
     return judged(made.store, acked)
 
@@ -180,7 +180,7 @@ def pulled(made: object, source: str, server: object, acked: int) -> str:
 def judged(path: Path, acked: int) -> str:
     """Return `complete` when the rows 0..n are there and n is `acked` or more."""
     try:
-        with store.reading(path) as opened:
+        with store.open_store(path) as opened:
             found = sorted(name for name in opened.ids() if name.startswith("w"))
     except SemError:
         return "refused"
@@ -211,7 +211,7 @@ def cut_pulls(folder: Path, server: object, count: int) -> str:
             server.reach(line.at)
             outcome = pulled(made, f"far:{far}", server, -1)
             server.reach(server.port)
-        with store.reading(made.store) as opened:
+        with store.open_store(made.store) as opened:
             whole += outcome == "complete" and set(opened.ids()) == {one.id for one in rows}
         cuts += line.made
     return (

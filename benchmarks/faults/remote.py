@@ -36,7 +36,7 @@ from sshd import SSHD, serving  # noqa: E402
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
 from sem.core.run import Run  # noqa: E402
-from sem.core.ssh import Cut, Far  # noqa: E402
+from sem.core.ssh import ConnectionCutError, SshHost  # noqa: E402
 from sem.lm.local.hardware import cpu_name  # noqa: E402
 from sem.train.remote import remote_jobs  # noqa: E402
 from sem.train.remote.agent import Agent, Unreachable  # noqa: E402
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     began = time.monotonic()
     with serving(folder / "sshd") as server:
         there = Agent(
-            Far("far", str(server.config), alive_s=1),
+            SshHost("far", str(server.config), alive_s=1),
             str(folder / "home"),
             sys.executable,
             ask_s=10,
@@ -111,7 +111,7 @@ def cuts(folder: Path, server: object, there: Agent, count: int) -> list[tuple]:
         seconds = (time.monotonic() - began) / count
         detail = f"{hit} cuts hit an open line; {seconds:.1f} s each, of which the job is 4"
         rows.append(("R8", f"{kind}: exit code and log recovered", good, count, detail))
-        console.note(str(rows[-1]))
+        console.print_note(str(rows[-1]))
     return rows
 
 
@@ -183,7 +183,7 @@ def transfers(folder: Path, server: object, there: Agent, count: int) -> list[tu
             outcome = ""
             try:
                 work(stays_away)
-            except (Unreachable, Cut) as error:
+            except (Unreachable, ConnectionCutError) as error:
                 outcome = type(error).__name__
             server.reach(server.port)
         resumed += any(p.stat().st_size for p in folder.rglob(f"*t{number}*/**/.parts/*"))
@@ -209,7 +209,7 @@ def seal(run: Path) -> None:
     """The manifest that a finished run has."""
     adapter = {path.name: files.sha256_file(path) for path in (run / "adapter").iterdir()}
     facts = {"adapter": adapter, "run_json_sha256": files.sha256_file(run / "run.json")}
-    files.write_file(run / "manifest.json", files.jsonio.pretty(facts))
+    files.write_file(run / "manifest.json", files.jsonio.pretty_json(facts))
 
 
 def pushing(there: Agent, here: Path) -> tuple[Callable[[Agent], object], Path]:
@@ -329,7 +329,9 @@ def write(rows: list[tuple], args: argparse.Namespace, seconds: float) -> None:
         "|" + "---|" * len(columns),
         *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows),
     ]
-    console.done(files.write_file(ROOT / "benchmarks/results/remote.md", "\n".join(lines) + "\n"))
+    console.print_output_path(
+        files.write_file(ROOT / "benchmarks/results/remote.md", "\n".join(lines) + "\n")
+    )
 
 
 if __name__ == "__main__":

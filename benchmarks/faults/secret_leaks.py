@@ -75,7 +75,7 @@ class Sandbox:
         os.symlink(ROOT / "scripts", folder / CANARIES["argv"])
         spec = SPEC | {"base_model_id": str(make_model(folder / "tiny"))}
         configs = self.root / "configs" / "toy"
-        files.write_file(configs / "tasks" / "price.json", jsonio.pretty(spec))
+        files.write_file(configs / "tasks" / "price.json", jsonio.pretty_json(spec))
         files.write_file(configs / "train.yaml", TRAIN)
         files.write_file(configs / "sweep.yaml", SWEEP)
         files.write_file(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 500\n")

@@ -57,7 +57,7 @@ HOSTILE = [
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--name", help="a run (default: the promoted, else the newest)")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=32)
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:
             rows += PARTS[name](args, Path(folder))
-        console.note(f"{name}: {rows[-1]}")
+        console.print_note(f"{name}: {rows[-1]}")
     columns = ("row", "what", "measured", "target")
     console.print_table("serving under faults", columns, rows)
     command = f"python benchmarks/faults/serving.py {' '.join(argv or sys.argv[1:])}"
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     path = ROOT / "benchmarks" / "results" / "faults_serving.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 async def post(body: bytes, pause_s: float = 0, within_s: float = 120) -> int:

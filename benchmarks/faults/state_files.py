@@ -221,7 +221,7 @@ def finish(root: Path) -> dict[str, str]:
     toy.make_model(root / "weights" / "tiny")
     spec = toy.SPEC | {"base_model_id": "weights/tiny"}
     configs = root / "configs" / SEM
-    files.write_file(configs / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(configs / "tasks" / "price.json", jsonio.pretty_json(spec))
     files.write_file(configs / "train.yaml", TRAIN)
     files.write_file(configs / "eval.yaml", "batch: 4\nmax_new_tokens: 8\ndraws: 200\n")
     # A cage for each core is most of what cleaning 60 pages takes.

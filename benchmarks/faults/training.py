@@ -125,7 +125,7 @@ def make_project(root: Path, recipe: str) -> None:
     configs = root / "configs" / "toy"
     tiny = make_model(root / "weights")
     files.write_file(
-        configs / "tasks" / "price.json", jsonio.pretty(SPEC | {"base_model_id": str(tiny)})
+        configs / "tasks" / "price.json", jsonio.pretty_json(SPEC | {"base_model_id": str(tiny)})
     )
     files.write_file(configs / "train.yaml", recipe)
     make_store(root / "data" / "toy" / "raw" / "dataset.duckdb")
@@ -136,7 +136,7 @@ def make_project(root: Path, recipe: str) -> None:
 
     project = Project.load("toy")
     clean.clean_store(project)
-    snapshot.freeze_snapshot(project, provenance.now())
+    snapshot.freeze_snapshot(project, provenance.utc_now())
 
 
 def killed(bench: Bench, count: int, dice: random.Random, how: str = "") -> tuple[str, str, str]:
@@ -316,7 +316,7 @@ def doubled(bench: Bench, count: int = 20) -> tuple[str, str, str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser: argparse.ArgumentParser = console.parser(__doc__)
+    parser: argparse.ArgumentParser = console.make_argument_parser(__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
@@ -354,7 +354,7 @@ def main(argv: list[str] | None = None) -> None:
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
     path = ROOT / "benchmarks" / "results" / "faults_training.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 if __name__ == "__main__":

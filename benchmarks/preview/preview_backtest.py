@@ -29,12 +29,12 @@ from sem.preview.contribution import contribution, overlap
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import learners, measure
-from sem.preview.linear.learners import Budget, Model
-from sem.preview.linear.measure import Scored
+from sem.preview.linear.learners import FitBudget, Model
+from sem.preview.linear.measure import BenchmarkScore
 from sem.preview.result import preview_run, sources
-from sem.preview.result.sources import Compared
+from sem.preview.result.sources import ComparisonData
 from sem.preview.stats import decision
-from sem.preview.stats.paired_gain import gained
+from sem.preview.stats.paired_gain import measure_paired_gain
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 BUDGETS = {"quarter": (0.25, 0.5), "half": (0.5, 0.5), "whole": (1.0, 1.0)}  # rows, benchmark
@@ -64,15 +64,15 @@ def found_before(path: Path | None) -> dict[str, dict[str, Any]]:
 def compute(path: Path, only: str, before: dict[str, dict[str, Any]]) -> None:
     """Add the cases to `path` that it does not hold; full results may be those `before`."""
     done = found_before(path) if path.exists() else {}
-    with files.appending(path) as file:
+    with files.open_for_append(path) as file:
         for case in preview_cases.cases():
             if case.name not in done and only in case.name:
                 files.append_row(file, one(case, before.get(case.name)))
-                console.note(case.name)
+                console.print_note(case.name)
 
 
 # Of full computations, by pool and strength.
-BASELINES: dict[Any, Scored] = {}
+BASELINES: dict[Any, BenchmarkScore] = {}
 # Of previews, by pool: what `--cache` keeps.
 MODELS: dict[str, Model] = {}
 
@@ -105,14 +105,14 @@ def preview(case: Case, share: float, tested: float, seed: int) -> dict[str, Any
     pool = case.pool
     benchmark = sorted(pool.benchmark, key=lambda one: one.lot(f"benchmark {seed}"))
     benchmark = benchmark[: round(len(benchmark) * tested)]
-    compared = Compared(tuple(pool.base), tuple(benchmark), "the benchmark")
+    compared = ComparisonData(tuple(pool.base), tuple(benchmark), "the benchmark")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "given.jsonl"
         files.write_rows(path, map(preview_cases.as_row, case.given))
         most = max(10, round(len(case.given) * share))
         given = contribution.read_contribution(path, most, seed, pool.shape)
-    asked = preview_run.Asked(pool.shape, compared, tuple(given.samples), given.size)
-    box = preview_run.Box(Budget().steps, 1e6, time.monotonic())
+    asked = preview_run.EstimateRequest(pool.shape, compared, tuple(given.samples), given.size)
+    box = preview_run.FitLimits(FitBudget().steps, 1e6, time.monotonic())
     found = preview_run.rows_worth(asked, box, MODELS.get(pool.name))
     MODELS[pool.name] = found.estimate.models[0]
     gain = found.estimate.full
@@ -134,9 +134,9 @@ def whole(case: Case) -> dict[str, Any]:
     """Return the full computation of `case`."""
     pool = case.pool
     known = overlap.find_overlap(case.given, pool.base, pool.benchmark)
-    left = sources.without(case.given, known.left_out)
+    left = sources.exclude_rows(case.given, known.left_out)
     features = Features(pool.shape, (*pool.base, *case.given, *pool.benchmark))
-    scored: dict[float, Scored] = {}
+    scored: dict[float, BenchmarkScore] = {}
     gains = []
     for seed in SEEDS:
         old = chosen(features, pool.base, seed)
@@ -145,7 +145,7 @@ def whole(case: Case) -> dict[str, Any]:
         learnt = (*pool.base, *left)
         new = chosen(features, learnt, seed)
         scored.setdefault(new, score(features, learnt, pool.benchmark, new))
-        gains.append(gained(BASELINES[key].right, scored[new].right, None))
+        gains.append(measure_paired_gain(BASELINES[key].right, scored[new].right, None))
     return {
         "mean": sum(gain.mean for gain in gains) / len(gains),
         "seeds": [gain.mean for gain in gains],
@@ -167,9 +167,9 @@ def chosen(features: Features, learnt: Sequence[Sample], seed: int) -> float:
 
 def score(
     features: Features, learnt: Sequence[Sample], tested: Sequence[Sample], strength: float
-) -> Scored:
-    budget = Budget(strength=strength * learners.STRENGTH[features.shape.kind])
-    return measure.score_benchmark(learners.fit(features, learnt, budget), tested)
+) -> BenchmarkScore:
+    budget = FitBudget(strength=strength * learners.STRENGTH[features.shape.kind])
+    return measure.score_benchmark(learners.fit_classifier(features, learnt, budget), tested)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from typing import Any
 
 import duckdb
 
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Sample
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "preview"
-TEXT = Shape("text", "label", text="text")
+TEXT = ColumnShape("text", "label", text="text")
 Rows = list[Sample]
 
 
@@ -26,7 +26,7 @@ class Pool:
     """One set of rows, cut in three."""
 
     name: str
-    shape: Shape
+    shape: ColumnShape
     base: Rows
     pool: Rows
     benchmark: Rows
@@ -111,7 +111,7 @@ def tables() -> Iterator[Pool]:
             Sample(f"r{n}", str(labels[n]), features=tuple(float(v) for v in values[n]))
             for n in order
         ]
-        shape = Shape("table", "label", features=("features",), width=values.shape[1])
+        shape = ColumnShape("table", "label", features=("features",), width=values.shape[1])
         yield Pool(name, shape, rows[:base], rows[base : base + pool], rows[base + pool :])
 
 

@@ -30,8 +30,8 @@ from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.preview.lora import bench as benches
 from sem.preview.lora import gradient_likeness, lora
-from sem.preview.lora.bench import Bench, Split
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.lora.bench import Bench, ExampleSplit
+from sem.preview.stats.paired_gain import PairedGain
 from sem.train.rows import data
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -67,8 +67,8 @@ def compute(path: Path) -> None:
         Project.load("demo"),
         {row["name"] for row in files.read_rows(path)} if path.exists() else set(),
     )
-    with tempfile.TemporaryDirectory() as folder, files.appending(path) as out:
-        bench = benches.prepared(project, project.base_model_id, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, files.open_for_append(path) as out:
+        bench = benches.prepare_bench(project, project.base_model_id, Path(folder))
         for draw in (drawn(project, seed) for seed in DRAWS):
             for row in trainings(bench, draw, STEPS, TESTED, done):
                 files.append_row(out, row)
@@ -121,10 +121,12 @@ def trainings(
         name = f"draw {draw.seed}, {steps} steps, {kind}"
         if name in done:
             continue
-        console.note(name)
+        console.print_note(name)
         given = draw.given["same a" if kind == "baseline" else kind]
-        rows = benches.encoded(bench, Split(draw.base, given, draw.val))
-        both = lora.mix(rows.base.kept, rows.given.kept, steps * wanted.effective_batch, draw.seed)
+        rows = benches.encode_split(bench, ExampleSplit(draw.base, given, draw.val))
+        both = lora.mix_training_rows(
+            rows.base.kept, rows.given.kept, steps * wanted.effective_batch, draw.seed
+        )
         held = data.draw_by_seed(rows.tested.kept, tested, draw.seed)
         learnt = both.base if kind == "baseline" else both.mixed
         model = benches.train_from_start(bench, learnt, steps)
@@ -149,12 +151,12 @@ def looked(bench: Bench, draw: Draw, model: Any, held: Sequence[Any]) -> dict[st
     found = {}
     for kind in ("same b", "wrong"):
         rows = data.encode_examples(draw.given[kind], bench.writer).kept[:LOOKED]
-        _, pulls = gradient_likeness.pulls(bench.job, model, held, rows)
+        _, pulls = gradient_likeness.measure_gradient_likeness(bench.job, model, held, rows)
         found[kind] = [[one.score, one.likeness] for one in pulls]
     return found
 
 
-def gain(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Gain:
+def gain(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> PairedGain:
     """Return what `row` gains over the baseline of its draw and steps."""
     base = rows[f"draw {row['draw']}, {row['steps']} steps, baseline"]
     return lora.likelihood_gain(base["scores"], row["scores"], row["units"])
@@ -167,7 +169,7 @@ def report(found: list[dict[str, Any]]) -> None:
     nulls = [n for n in gains if rows[n]["kind"].startswith("same") and rows[n]["steps"] == STEPS]
     fitted = fit([(rows[n]["draw"], gains[n], rows[n]["given"] / rows[n]["rows"]) for n in nulls])
     fitted |= {"steps": STEPS, "sem": "demo"}
-    files.write_file(RESULTS / "preview_examples.json", jsonio.pretty(fitted))
+    files.write_file(RESULTS / "preview_examples.json", jsonio.pretty_json(fitted))
     lines = [
         "# Previews of examples: contributions to the demo",
         "",
@@ -192,7 +194,7 @@ def report(found: list[dict[str, Any]]) -> None:
     print("\n".join(lines))
 
 
-def fit(nulls: Sequence[tuple[int, Gain, float]]) -> dict[str, float]:
+def fit(nulls: Sequence[tuple[int, PairedGain, float]]) -> dict[str, float]:
     """Return the error that training adds to a contribution that is a fifth of the rows.
 
     Sd, and its t.
@@ -211,7 +213,7 @@ def fit(nulls: Sequence[tuple[int, Gain, float]]) -> dict[str, float]:
     return {"sd": round(sd, 6), "t": round(t, 4), "share": SHARE, "draws": len(spread)}
 
 
-def line(row: dict[str, Any], found: Gain, fitted: dict[str, Any]) -> str:
+def line(row: dict[str, Any], found: PairedGain, fitted: dict[str, Any]) -> str:
     more = fitted["t"] * fitted["sd"] * math.sqrt(row["given"] / row["rows"] / fitted["share"])
     low = found.mean - math.hypot(found.mean - found.low, more)
     high = found.mean + math.hypot(found.high - found.mean, more)

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.preview import preview_plot
 from sem.core import files, jsonio
 from sem.preview.stats import decision
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.paired_gain import PairedGain
 
 COVER = 0.95
 # Share of told sizes that must be near where it is fitted: 80 % are wanted elsewhere.
@@ -44,8 +44,8 @@ class Told:
     # Whether the full result's own interval holds 0.
     full_open: bool
 
-    def expected(self, widen: dict[str, float]) -> Gain:
-        gain = Gain(self.raw["mean"], self.raw["low"], self.raw["high"], self.raw["n"])
+    def expected(self, widen: dict[str, float]) -> PairedGain:
+        gain = PairedGain(self.raw["mean"], self.raw["low"], self.raw["high"], self.raw["n"])
         unseen = 1 - self.raw["used"] / max(1, self.raw["size"])
         return decision.widen_gain(gain, unseen, widen)
 
@@ -59,7 +59,9 @@ class Told:
 
     def known(self, widen: dict[str, float]) -> dict[str, float]:
         raw = self.raw
-        return decision.features(self.expected(widen), raw["used"], raw["size"], raw["balance"])
+        return decision.confidence_features(
+            self.expected(widen), raw["used"], raw["size"], raw["balance"]
+        )
 
     def covered(self, widen: dict[str, float]) -> bool:
         found = self.expected(widen)
@@ -88,7 +90,7 @@ def report(rows: list[dict[str, Any]], folder: Path, curve_path: Path) -> None:
     curve["tested"] |= sized(tested, widen, curve)
     curve["tested"]["brier"] = brier(tested, widen, curve)
     curve["tested"]["brier_of_the_base_rate"] = base_rate(fitted_on, tested)
-    files.write_file(curve_path, jsonio.pretty(curve))
+    files.write_file(curve_path, jsonio.pretty_json(curve))
     lines = table(rows, told, tested, widen, curve)
     files.write_file(folder / "preview_backtest.md", "\n".join(lines) + "\n")
     marks = [(one.full, one.raw["mean"] * 100, one.word(widen)) for one in told]
@@ -149,7 +151,7 @@ def logistic(told: Sequence[Told], widen: dict[str, float]) -> dict[str, Any]:
 
 
 def brier(told: Sequence[Told], widen: dict[str, float], curve: dict[str, Any]) -> float:
-    chances = [decision.chance(curve, one.known(widen)) for one in told]
+    chances = [decision.logistic_probability(curve, one.known(widen)) for one in told]
     wrong = sum((c - one.is_near) ** 2 for c, one in zip(chances, told, strict=True))
     return round(wrong / len(told), 4)
 
@@ -173,7 +175,7 @@ def sized(
         one
         for one in told
         if one.word(widen) != "cannot_tell"
-        and decision.tells_size(curve, decision.chance(curve, one.known(widen)))
+        and decision.tells_size(curve, decision.logistic_probability(curve, one.known(widen)))
     ]
     return {
         "tells_size": round(len(said) / len(told), 4) if told else 0.0,
@@ -300,7 +302,9 @@ def calibration(told: Sequence[Told], widen: dict[str, float], curve: dict[str, 
         "| said | previews | said on average | were near |",
         "|---|---|---|---|",
     ]
-    chances = [(decision.chance(curve, one.known(widen)), one.is_near) for one in told]
+    chances = [
+        (decision.logistic_probability(curve, one.known(widen)), one.is_near) for one in told
+    ]
     for low, high in BINS:
         within = [pair for pair in chances if low <= pair[0] < high]
         if within:

@@ -31,9 +31,9 @@ from sem.core.example import Example
 from sem.core.project import ROOT, Project
 from sem.preview.lora import bench as benches
 from sem.preview.lora import lora
-from sem.preview.lora.bench import Bench, Split
+from sem.preview.lora.bench import Bench, ExampleSplit
 from sem.preview.lora.lora import FITTED
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.paired_gain import PairedGain
 from sem.train.rows import data
 
 SHARED = ROOT.parent / "shared" / "data" / "text"
@@ -93,9 +93,9 @@ def compute(path: Path, only: str) -> None:
     """Every training that `path` does not hold yet; the quarters first."""
     project = Project.load("text", RECIPE)
     done = {row["name"] for row in files.read_rows(path)} if path.exists() else set()
-    with tempfile.TemporaryDirectory() as folder, files.appending(path) as out:
-        every = benches.prepared(project, project.base_model_id, Path(folder))
-        last = benches.shallow(every)
+    with tempfile.TemporaryDirectory() as folder, files.open_for_append(path) as out:
+        every = benches.prepare_bench(project, project.base_model_id, Path(folder))
+        last = benches.build_shallow_bench(every)
         for name, way in WAYS.items():
             for pool in pools(project):
                 for row in trainings(
@@ -140,10 +140,12 @@ def trainings(
         name = f"{pool.name}, {words}, {kind}"
         if name in done or only not in name:
             continue
-        console.note(name)
+        console.print_note(name)
         given = KINDS.get(kind, good)(pool, random.Random(f"{pool.name} {kind}"))
-        rows = benches.encoded(bench, Split(tuple(pool.base), tuple(given), tuple(pool.val)))
-        both = lora.mix(
+        rows = benches.encode_split(
+            bench, ExampleSplit(tuple(pool.base), tuple(given), tuple(pool.val))
+        )
+        both = lora.mix_training_rows(
             rows.base.kept, rows.given.kept, way.steps * wanted.effective_batch, way.seed
         )
         held = data.draw_by_seed(rows.tested.kept, way.tested, 0)
@@ -240,7 +242,7 @@ def report(found: Sequence[dict[str, Any]]) -> None:
     ]
     nulls = files.read_json(NULLS)
     fitted = {way: change(cases, way, nulls) for way in PREVIEWS}
-    files.write_file(FITTED, jsonio.pretty({KEYS[way]: fitted[way] for way in PREVIEWS}))
+    files.write_file(FITTED, jsonio.pretty_json({KEYS[way]: fitted[way] for way in PREVIEWS}))
     where = "; ".join(sorted({row["machine"] for row in found}))
     lines = [
         "# Previews of examples against LoRA in full",
@@ -269,8 +271,8 @@ class Case:
 
     pool: str
     kind: str
-    full: Gain
-    previews: dict[str, Gain]
+    full: PairedGain
+    previews: dict[str, PairedGain]
     # Of the candidate's rows that is new, by preview.
     shares: dict[str, float]
 
@@ -290,7 +292,7 @@ class Case:
     def is_clear(self) -> bool:
         return not self.full.low <= 0 <= self.full.high
 
-    def told(self, way: str, by: dict[str, Any]) -> Gain:
+    def told(self, way: str, by: dict[str, Any]) -> PairedGain:
         """Return what a preview says: `way`'s gain, widened `by`."""
         return lora.widen_by_backtest(self.previews[way], self.shares[way], by)
 
@@ -312,7 +314,7 @@ class Case:
         return f"| {self.pool} | {self.kind} | {shown(self.full)} | " + " | ".join(cells) + " |"
 
 
-def gain(rows: dict[str, dict[str, Any]], pool: str, way: str, kind: str) -> Gain:
+def gain(rows: dict[str, dict[str, Any]], pool: str, way: str, kind: str) -> PairedGain:
     """Return what `kind` gains over the baseline of its pool and way."""
     base, own = (rows[f"{pool}, {way}, {name}"] for name in ("baseline", kind))
     return lora.likelihood_gain(base["scores"], own["scores"], own["ids"])
@@ -368,7 +370,7 @@ def others(cases: Sequence[Case], own: Case) -> list[Case]:
     return [case for case in cases if case.pool != own.pool]
 
 
-def shown(found: Gain) -> str:
+def shown(found: PairedGain) -> str:
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 

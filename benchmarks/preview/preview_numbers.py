@@ -18,11 +18,11 @@ from sklearn.datasets import load_diabetes
 
 from benchmarks.speed.clean import machine
 from sem.core import console, files
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Sample
 from sem.preview.linear import estimate
-from sem.preview.linear.estimate import Rows
-from sem.preview.linear.learners import Budget
+from sem.preview.linear.estimate import EstimateRows
+from sem.preview.linear.learners import FitBudget
 from sem.preview.stats import decision
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "preview_numbers.md"
@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     args = parser.parse_args()
     data = load_diabetes(scaled=False)
-    shape = Shape("table", "target", features=tuple(data.feature_names), width=10, target="number")
+    shape = ColumnShape(
+        "table", "target", features=tuple(data.feature_names), width=10, target="number"
+    )
     rows = []
     for base in BASES:
         for kind in ("true", "shuffled"):
@@ -57,10 +59,10 @@ def main() -> None:
         f"benchmark.\n\n{table}\n"
     )
     print(said)
-    console.done(files.write_file(RESULT, said))
+    console.print_output_path(files.write_file(RESULT, said))
 
 
-def one(data, shape: Shape, base: int, kind: str, seed: int) -> tuple[str, float]:
+def one(data, shape: ColumnShape, base: int, kind: str, seed: int) -> tuple[str, float]:
     """Return the word and the points of one cut."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(data.target))
@@ -70,7 +72,7 @@ def one(data, shape: Shape, base: int, kind: str, seed: int) -> tuple[str, float
         tuple(row(data.data[n], data.target[own], n) for n, own in zip(part, said, strict=True))
         for part, said in zip(parts, (parts[0], targets, parts[2]), strict=True)
     ]
-    gain = estimate.estimate_gain(Rows(shape, *samples), Budget()).gain
+    gain = estimate.estimate_gain(EstimateRows(shape, *samples), FitBudget()).gain
     return decision.decide_gain(gain).word, gain.mean * decision.POINTS
 
 

@@ -25,11 +25,11 @@ from sem.core import files
 from sem.preview.contribution.contribution import Sample
 from sem.preview.linear import estimate as estimates
 from sem.preview.linear import influence
-from sem.preview.linear.learners import Budget
+from sem.preview.linear.learners import FitBudget
 from sem.preview.result import preview_run
-from sem.preview.result.sources import Compared
+from sem.preview.result.sources import ComparisonData
 from sem.preview.stats import decision
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.paired_gain import PairedGain
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "preview_useless.md"
 ROWS = RESULTS.with_suffix(".jsonl")
@@ -89,7 +89,7 @@ def called(name: str, kind: str, found: list[dict[str, Any]]) -> str:
     """Return one line: how often `kind` of contribution to `name` is called an improvement."""
     words, above = [], 0
     for row in found:
-        gain = decision.widen_gain(Gain(*row["gain"]), 0.0)
+        gain = decision.widen_gain(PairedGain(*row["gain"]), 0.0)
         words.append(decision.decide_gain(gain).word)
         above += gain.low > 0
     seeds, better, open_ = len(found), words.count("improves"), words.count("cannot_tell")
@@ -104,7 +104,7 @@ def compute(pools: dict[str, Pool], seeds: int) -> None:
     done = (
         {(r["pool"], r["kind"], r["seed"]) for r in files.read_rows(ROWS)} if ROWS.exists() else ()
     )
-    with files.appending(ROWS) as file:
+    with files.open_for_append(ROWS) as file:
         for seed in range(seeds):
             for (name, pool), kind in product(pools.items(), KINDS):
                 if (name, kind, seed) not in done:
@@ -116,10 +116,12 @@ def one(pool: Pool, kind: str, seed: int) -> dict[str, Any]:
     dice = random.Random(seed)
     rows = dice.sample([*pool.base, *pool.pool, *pool.benchmark], BASE + TESTED)
     drawn = Pool(pool.name, pool.shape, rows[:BASE], [], rows[BASE:])
-    compared = Compared(tuple(rows[:BASE]), tuple(rows[BASE:]), "the benchmark")
+    compared = ComparisonData(tuple(rows[:BASE]), tuple(rows[BASE:]), "the benchmark")
     own = tuple(KINDS[kind](drawn, dice))
-    asked = preview_run.Asked(pool.shape, compared, own, len(own))
-    found = preview_run.rows_worth(asked, preview_run.Box(Budget().steps, 1e6, time.monotonic()))
+    asked = preview_run.EstimateRequest(pool.shape, compared, own, len(own))
+    found = preview_run.rows_worth(
+        asked, preview_run.FitLimits(FitBudget().steps, 1e6, time.monotonic())
+    )
     gain = found.estimate.full
     return {
         "pool": pool.name,
@@ -144,9 +146,9 @@ def planted() -> list[str]:
     return lines
 
 
-def rows_of(pool: Pool, given: Sequence[Sample]) -> estimates.Rows:
+def rows_of(pool: Pool, given: Sequence[Sample]) -> estimates.EstimateRows:
     tested = sorted(pool.benchmark, key=lambda one: one.lot("planted"))[:500]
-    return estimates.Rows(pool.shape, tuple(pool.base), tuple(given), tuple(tested))
+    return estimates.EstimateRows(pool.shape, tuple(pool.base), tuple(given), tuple(tested))
 
 
 def errors(pool: Pool) -> list[str]:
@@ -163,7 +165,7 @@ def errors(pool: Pool) -> list[str]:
             for n, one in enumerate(given)
         ],
     )
-    doubted = set(influence.doubtful_labels(rows, Budget()))
+    doubted = set(influence.doubtful_labels(rows, FitBudget()))
     values = influence.shapley_values(rows)
     worst = set(sorted(range(len(given)), key=lambda n: values[n])[: len(wrong)])
     found = {"label_doubtful": doubted, "lowest value": worst}

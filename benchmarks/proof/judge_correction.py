@@ -36,14 +36,14 @@ COLUMNS = (
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--slots", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     rows = [scenario(args, *values) for values in SCENARIOS]
     console.print_table("judge correction", COLUMNS, rows)
-    console.done(files.write_file(RESULTS, report(args, rows)))
+    console.print_output_path(files.write_file(RESULTS, report(args, rows)))
 
 
 def scenario(
@@ -86,14 +86,14 @@ def estimate(right, said, every):  # type: ignore[no-untyped-def]
     `said`.
     """
     passes, fails = int(right.sum()), int((~right).sum())
-    tpr = calibration.rate(int((right & said).sum()), passes)
-    tnr = calibration.rate(int((~right & ~said).sum()), fails)
+    tpr = calibration.estimate_rate(int((right & said).sum()), passes)
+    tnr = calibration.estimate_rate(int((~right & ~said).sum()), fails)
     return calibration.corrected_pass_rate(int(every.sum()), len(every), tpr, tnr)
 
 
 def agreement(right, said) -> float:  # type: ignore[no-untyped-def]
     counts = [(right & said), (~right & said), (right & ~said), (~right & ~said)]
-    return calibration.kappa(*(int(c.sum()) for c in counts)) or 0.0
+    return calibration.cohen_kappa(*(int(c.sum()) for c in counts)) or 0.0
 
 
 def report(args: argparse.Namespace, rows: Sequence[Sequence[str]]) -> str:

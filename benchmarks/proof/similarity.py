@@ -35,7 +35,7 @@ COLUMNS = (
 
 
 def main(argv: list[str] | None = None) -> None:
-    console.parser(__doc__).parse_args(argv)
+    console.make_argument_parser(__doc__).parse_args(argv)
     if not PAIRS.is_file():
         raise SemError(f"{PAIRS}: no such file", "this benchmark needs the shared data")
     model = str(EvalSettings().similarity_model)
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         *("| " + " | ".join(row) + " |" for row in table),
     ]
     path = ROOT / "benchmarks" / "results" / "proof_similarity.md"
-    console.done(files.write_file(path, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(path, "\n".join(lines) + "\n"))
 
 
 def figures(name: str, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -24,15 +24,18 @@ from scipy import stats as scipy_stats
 
 from sem.core import console, files
 from sem.eval.gate import gate, margins
-from sem.eval.gate.policy import Policy, Rule
-from sem.eval.scoring.scoring import Score, Slot
+from sem.eval.gate.policy import DifferenceRule, Policy
+from sem.eval.scoring.scoring import Score, SlotScore
 from sem.eval.stats import clusters, paired_stats, planning
-from sem.eval.stats.clusters import Clusters
-from sem.eval.stats.paired_stats import Pairs
+from sem.eval.stats.clusters import DomainDifferences
+from sem.eval.stats.paired_stats import PairedDifferences
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOTS = ("title", "price", "currency", "sku")
-RIGHT, WRONG = Slot(1.0, True, said=True, wanted=True), Slot(0.0, False, said=True, wanted=True)
+RIGHT, WRONG = (
+    SlotScore(1.0, True, said=True, wanted=True),
+    SlotScore(0.0, False, said=True, wanted=True),
+)
 Dice = np.random.Generator
 
 
@@ -65,12 +68,12 @@ def runs(dice: Dice, count: int, counts: Any, icc: float, right: tuple[float, fl
     return [value < limit for value, limit in zip(pair, limits, strict=True)]
 
 
-def added(before: Any, after: Any, counts: Any) -> Clusters:
+def added(before: Any, after: Any, counts: Any) -> DomainDifferences:
     """Differences of two runs by domain."""
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     gains = np.add.reduceat((after & ~before).astype(float), starts, axis=-1)
     losses = np.add.reduceat((before & ~after).astype(float), starts, axis=-1)
-    return Clusters(gains - losses, gains, losses, counts.astype(float))
+    return DomainDifferences(gains - losses, gains, losses, counts.astype(float))
 
 
 def coverage(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
@@ -95,12 +98,12 @@ def coverage(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
                 )
 
 
-def joined(parts: list[Clusters]) -> Clusters:
+def joined(parts: list[DomainDifferences]) -> DomainDifferences:
     arrays = (np.vstack([getattr(p, name) for p in parts]) for name in ("sums", "gains", "losses"))
-    return Clusters(*arrays, parts[0].rows)
+    return DomainDifferences(*arrays, parts[0].rows)
 
 
-def covers(dice: Dice, found: Clusters, truth: float) -> list[float]:
+def covers(dice: Dice, found: DomainDifferences, truth: float) -> list[float]:
     """Coverage of the naive, the percentile-bootstrap and our interval."""
     moved = (found.gains + found.losses).sum(-1) / found.count
     naive = 1.96 * np.sqrt((moved - found.mean**2) / found.count)
@@ -109,7 +112,7 @@ def covers(dice: Dice, found: Clusters, truth: float) -> list[float]:
     intervals = [
         (found.mean - naive, found.mean + naive),
         np.percentile(means, [2.5, 97.5], axis=0),
-        clusters.bounds(found),
+        clusters.confidence_bounds(found),
     ]
     return [
         float(np.mean((low <= truth + 1e-12) & (high >= truth - 1e-12))) for low, high in intervals
@@ -132,7 +135,7 @@ def same(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
         yield (f"{domains}", f"{counts.sum()}", f"{icc:g}", f"{right:g}", f"{sims}", *figures)
 
 
-def one_gate(dice: Dice, counts: Any, icc: float, right: float) -> gate.Verdict:
+def one_gate(dice: Dice, counts: Any, icc: float, right: float) -> gate.GateDecision:
     """Return the default policy on two runs that get every slot right equally often."""
     both = [runs(dice, 1, counts, icc, (right, right)) for _ in SLOTS]
     names = [f"shop{n}" for n, count in enumerate(counts) for _ in range(count)]
@@ -167,7 +170,7 @@ def score(name: str, domain: str, right: list[bool]) -> Score:
 
 def copied(
     dice: Dice, sims: int, domains: int, rows: int, icc: float, shares: tuple[float, float]
-) -> Clusters:
+) -> DomainDifferences:
     """Differences with shares (gains, losses) and, exactly, an intraclass correlation of `icc`.
 
     A row shows its domain's draw with probability √`icc` and else its own.
@@ -180,7 +183,7 @@ def copied(
     is_copy = dice.random((sims, domains, rows)) < np.sqrt(icc)
     values = np.where(is_copy, draw(sims, domains, 1), draw(sims, domains, rows))
     gains, losses = (values > 0).sum(-1).astype(float), (values < 0).sum(-1).astype(float)
-    return Clusters(gains - losses, gains, losses, np.full(domains, float(rows)))
+    return DomainDifferences(gains - losses, gains, losses, np.full(domains, float(rows)))
 
 
 def power(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
@@ -212,18 +215,22 @@ def power(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
 
 def families(dice: Dice, sims: int) -> Iterator[tuple[str, ...]]:
     """Critical slots that all lose exactly the margin: a PASS of any one is an error."""
-    rule, policy = Rule("non_inferiority", margin_points=5.0), Policy()
+    rule, policy = DifferenceRule("non_inferiority", margin_points=5.0), Policy()
     for members in (1, 4, 10):
         made = [copied(dice, sims, 40, 8, 0.1, (0.05, 0.10)) for _ in range(members)]
         plain = holm = 0
         for number in range(sims):
             pairs = {
-                f"s{n}": Pairs(
-                    Clusters(m.sums[number], m.gains[number], m.losses[number], m.rows), 0, 0
+                f"s{n}": PairedDifferences(
+                    DomainDifferences(m.sums[number], m.gains[number], m.losses[number], m.rows),
+                    0,
+                    0,
                 )
                 for n, m in enumerate(made)
             }
-            checks = margins.family(pairs, margins.Bar("critical", rule, policy))
+            checks = margins.check_difference_family(
+                pairs, margins.FamilyRule("critical", rule, policy)
+            )
             holm += any(check.verdict == margins.PASS for check in checks)
             plain += any(clusters.p_above(p.found, -0.05) <= 0.025 for p in pairs.values())
         figures = (f"{n} ({n / sims:.1%})" for n in (plain, holm))
@@ -312,7 +319,9 @@ def main(argv: list[str] | None = None) -> None:
         f"Command: `python benchmarks/proof/simulations.py --sims {args.sims} --seed {args.seed}`"
     )
     text = "\n\n".join(["# Do the statistics keep their word?", command, *parts, NOTES]) + "\n"
-    console.done(files.write_file(ROOT / "benchmarks" / "results" / "proof_statistics.md", text))
+    console.print_output_path(
+        files.write_file(ROOT / "benchmarks" / "results" / "proof_statistics.md", text)
+    )
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def measure(root: Path, name: str, seed: int, args: argparse.Namespace) -> dict:
     took = files.read_json(made.folder / "manifest.json")["result"]["train_runtime"]
     run(root, "eval_generate", "--split", "test", "--run", made.id, *flags)
     found = subject.resolve_subject(project, made.id, "test", None)
-    scores = compare.scored(found)
+    scores = compare.score_run_answers(found)
     return {
         "variant": name,
         "seed": seed,
@@ -102,7 +102,7 @@ def gap(found: list[dict], name: str) -> tuple[float, float, float, int]:
     ids = sorted(both[0][0]["rows"])
     gaps = [sum(b["rows"][i] - a["rows"][i] for a, b in both) / len(both) for i in ids]
     moved = clusters.sum_by_cluster(gaps, [both[0][0]["domains"][i] for i in ids])
-    low, high = clusters.bounds(moved)
+    low, high = clusters.confidence_bounds(moved)
     return 100 * sum(gaps) / len(gaps), 100 * low, 100 * high, len(both)
 
 
@@ -160,7 +160,7 @@ def main() -> None:
             if any((r["variant"], r["seed"]) == (name, seed) for r in found):
                 continue
             found.append(measure(root, name, seed, args))
-            with files.appending(path) as file:
+            with files.open_for_append(path) as file:
                 files.append_row(file, found[-1])
             text = report(found, args)
             files.write_file(ROOT / "benchmarks" / "results" / "ablations.md", text)

@@ -23,9 +23,9 @@ from sem.core import console, files
 from sem.eval.stats.paired_stats import clopper_pearson
 from sem.forge.base import Chunk, Document
 from sem.forge.checks import pair_quality
-from sem.forge.checks.faithfulness import Passage
+from sem.forge.checks.faithfulness import CheckedPassage
 from sem.forge.checks.pair_quality import Quality
-from sem.forge.content_words import stems
+from sem.forge.content_words import content_stems
 from sem.forge.sources.chunks import Sizes, cut_chunks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     path = ROOT / "benchmarks" / "results" / "forge_filters.md"
     files.write_file(path, "\n".join(lines) + "\n")
     print("\n".join(lines))
-    console.done(path)
+    console.print_output_path(path)
 
 
 def chunked() -> Iterator[Chunk]:
@@ -210,17 +210,17 @@ def _other(said: list[tuple[Chunk, str]], chunk: Chunk, dice: random.Random, sam
 
 def by_people(chunks: list[Chunk]) -> Iterator[Case]:
     """Explanations of quiz answers with the chunk that shares most of their content words."""
-    prepared = [(chunk, frozenset(stems(chunk.text))) for chunk in chunks]
+    prepared = [(chunk, frozenset(content_stems(chunk.text))) for chunk in chunks]
     for item in quiz():
         text = str(item.get("explanation") or "")
-        wanted = frozenset(stems(text))
+        wanted = frozenset(content_stems(text))
         if len(wanted) >= 8:
             best = max(prepared, key=lambda one: len(wanted & one[1]) / (len(one[1]) + 60))
             yield best[0].text, text, str(item["question"])
 
 
 def _fault(passage: str, answer: str, question: str) -> str | None:
-    return Passage(passage).support(answer, question).fault(SETTINGS.min_support)
+    return CheckedPassage(passage).support(answer, question).fault(SETTINGS.min_support)
 
 
 def _reasons(faults: list[str | None]) -> str:

@@ -58,7 +58,9 @@ def prepared(folder: Path, form: str, args: argparse.Namespace) -> tuple[Path, l
     return root, [word for one in given for word in ("--set", one)]
 
 
-def measured(folder: Path, form: str, args: argparse.Namespace) -> tuple[subject.Subject, dict]:
+def measured(
+    folder: Path, form: str, args: argparse.Namespace
+) -> tuple[subject.EvalSubject, dict]:
     """Return the trained subject of `form` and its times."""
     root, words = prepared(folder, form, args)
     run(root, "demo_data")
@@ -73,7 +75,7 @@ def measured(folder: Path, form: str, args: argparse.Namespace) -> tuple[subject
     return found, {"train_s": trained}
 
 
-def ids(found: subject.Subject) -> dict[str, list[str]]:
+def ids(found: subject.EvalSubject) -> dict[str, list[str]]:
     frozen = snapshot.load_snapshot(found.project)
     return {part: [e.id for e in frozen.examples(part)] for part in ("train", "test")}
 
@@ -89,12 +91,12 @@ def main() -> None:
     subjects = [one for one, _ in found.values()]
     if ids(subjects[0]) != ids(subjects[1]):
         raise SystemExit("the two cuts hold different rows")
-    scores = [compare.scored(one) for one in subjects]
+    scores = [compare.score_run_answers(one) for one in subjects]
     if [s.id for s in scores[0]] != [s.id for s in scores[1]]:
         raise SystemExit("the two runs answered different rows")
     gaps = [a.accuracy - b.accuracy for a, b in zip(*scores, strict=True)]
     moved = clusters.sum_by_cluster(gaps, [score.domain or score.id for score in scores[0]])
-    low, high = clusters.bounds(moved)
+    low, high = clusters.confidence_bounds(moved)
     lines = [
         "# Two representations, one small model",
         "",

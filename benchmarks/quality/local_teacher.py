@@ -24,7 +24,7 @@ from sem.forge.sources import chunks
 from sem.forge.teacher import prompts
 from sem.forge.teacher.presets import TeacherSettings
 from sem.forge.teacher.teacher import Teacher
-from sem.forge.teacher.teacher import teacher as teacher_of
+from sem.forge.teacher.teacher import make_teacher as teacher_of
 from sem.lm.api.provider import Calls, Price, Provider
 from sem.lm.local import llamacpp
 from sem.lm.weights import gguf_files
@@ -49,7 +49,7 @@ def passages(count: int) -> list[Chunk]:
 
 def asked(teacher: Teacher, given: list[Chunk], pairs: int) -> tuple[object, ...]:
     """Return one row of the table."""
-    brief = prompts.Brief(pairs=pairs)
+    brief = prompts.PromptBrief(pairs=pairs)
     made, faults = [], Counter()
     began, usable = time.monotonic(), 0
     requests = ((chunk, prompts.pairs_request(chunk, brief, teacher)) for chunk in given)
@@ -59,7 +59,9 @@ def asked(teacher: Teacher, given: list[Chunk], pairs: int) -> tuple[object, ...
         made += good
         faults.update(row.reason for row in bad)
     took = time.monotonic() - began
-    verdicts = list(pair_quality.sift_pairs(made, pair_quality.Context(pair_quality.Quality())))
+    verdicts = list(
+        pair_quality.sift_pairs(made, pair_quality.QualityContext(pair_quality.Quality()))
+    )
     dropped = Counter(str(v.reason) for v in verdicts if not v.kept)
     spent, count = teacher.spending, len(given)
     return (
@@ -88,7 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     given, rows = passages(args.chunks), []
     for name in args.model or ["smollm2", "qwen2.5-coder-0.5b"]:
-        path = gguf_files.locate(name, ROOT)
+        path = gguf_files.locate_gguf(name, ROOT)
         server = llamacpp.Server(llamacpp.Serving(path, port=0))
         here = Provider(
             "openai/local", api_base=server.address, price=Price(0, 0), json_mode="schema"

@@ -62,7 +62,7 @@ def sketch(text: str) -> object:
 def labelled_pages() -> Iterator[Pair]:
     for line in (SHARED / "pii_neardup" / "near_duplicate_pages.jsonl").open(encoding="utf-8"):
         row = json.loads(line)
-        sides = [row[s] if s in row else markup.simplify(row[f"{s}_html"]).text for s in "ab"]
+        sides = [row[s] if s in row else markup.simplify_page(row[f"{s}_html"]).text for s in "ab"]
         yield sides[0], sides[1], row["label"] != "other_page_same_site"
 
 
@@ -86,9 +86,9 @@ def pages() -> list[tuple[str, str]]:
     from sem.dataset.store import rows
 
     made = []
-    with store.reading(SHARED / "html" / "examples.duckdb") as opened:
+    with store.open_store(SHARED / "html" / "examples.duckdb") as opened:
         for row in opened.rows():
-            text = markup.simplify(row.input_text or "", TaskOptions()).text
+            text = markup.simplify_page(row.input_text or "", TaskOptions()).text
             url = json.loads(row.metadata or "{}").get("url") or ""
             if len(text) > 200:
                 made.append((text, rows.registered_domain(url)))

@@ -22,7 +22,7 @@ HEAD = ("base", "trained parameters", "of the base's", "bits a character", "CPU 
 
 
 def main() -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     add_shared_flags(parser, "set")
     parser.add_argument("--steps", type=int, default=200, help="of each base (default: 200)")
     parser.add_argument("--bases", nargs="+", default=BASES, help="base_model_id of each")
@@ -33,7 +33,7 @@ def main() -> None:
     root = projects.project_tree()
     pairs, val = optimizer_data.load_pairs(root, "train"), optimizer_data.load_pairs(root, "val")
     rows = [measured(root, base, args.steps, args.set, pairs, val) for base in args.bases]
-    machine = hardware.detect()
+    machine = hardware.detect_hardware()
     console.print_table("bases", HEAD, rows)
     lines = [
         "# The optimizer's pairs on two kinds of base",
@@ -45,7 +45,7 @@ def main() -> None:
         "|" + "---|" * len(HEAD),
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
-    console.done(
+    console.print_output_path(
         files.write_file(HERE.parent / "results" / "optimizer_bases.md", "\n".join(lines) + "\n")
     )
 
@@ -64,7 +64,7 @@ def measured(
     job = optimizer_train.optimizer_job(root, run, wanted, pairs, val)
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        result = optimizer_train.train_optimizer_adapter(job, wanted.base_dropout)
+        result = optimizer_train.train_rewriter_adapter(job, wanted.base_dropout)
         spent = (time.process_time() - cpu, time.perf_counter() - wall)
         lines = (job.folder / "metrics.jsonl").read_text("utf-8").splitlines()
     finally:

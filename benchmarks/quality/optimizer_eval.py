@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--name", help="a run (default: the promoted, else the newest)")
     parser.add_argument("--rows", type=int, default=120, help="prompts of a set (default: 120)")
     parser.add_argument("--pairs", type=Path, help="real prompts as JSON lines")
@@ -30,8 +30,10 @@ def main() -> None:
 
     root = projects.project_tree()
     folder = rewriter.find_optimizer(root, args.name)
-    wanted = trial.Wanted(args.rows, args.pairs, 42, args.questions, args.answer_with, args.judge)
-    made = trial.run_trial(root, folder, wanted, provenance.now())
+    wanted = trial.TrialOptions(
+        args.rows, args.pairs, 42, args.questions, args.answer_with, args.judge
+    )
+    made = trial.run_trial(root, folder, wanted, provenance.utc_now())
     facts, sealed = (files.read_json(folder / name) for name in ("run.json", "manifest.json"))
     result, training = sealed["result"], facts["training"]
     lines = [
@@ -45,7 +47,7 @@ def main() -> None:
     ]
     text = "\n".join(lines) + "\n"
     print(text)
-    console.done(files.write_file(HERE.parent / "results" / "optimizer.md", text))
+    console.print_output_path(files.write_file(HERE.parent / "results" / "optimizer.md", text))
     if made.stopped:
         raise made.stopped
 

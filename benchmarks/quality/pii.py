@@ -240,7 +240,10 @@ def products(python: str | None) -> Iterator[str]:
     read = [row for row in read if row["task"].startswith("productpage.extract")]
     read = [row for row in read if row["task"] != "productpage.extract_recipe"]
     texts = [
-        (markup.simplify(row["html"]).text, pii.regions(row["language"] or "", row["url"] or ""))
+        (
+            markup.simplify_page(row["html"]).text,
+            pii.regions(row["language"] or "", row["url"] or ""),
+        )
         for row in read
     ]
     yield f"## Real product pages, simplified (n = {len(read)})"
@@ -279,13 +282,13 @@ def line(*cells: object) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--peer-python", help="interpreter that has presidio-analyzer")
     args = parser.parse_args(argv)
     if not DATA.is_dir():
         raise SemError(f"{DATA}: no such folder", "this benchmark needs the shared data")
     if args.peer_python is None:
-        console.note("no --peer-python: the columns of the peer stay empty")
+        console.print_note("no --peer-python: the columns of the peer stay empty")
     made = ["# Personal data", ""]
     made += [
         f"Command: `python benchmarks/quality/pii.py{' --peer-python …' * bool(args.peer_python)}`"
@@ -296,7 +299,7 @@ def main(argv: list[str] | None = None) -> None:
         made += [*part(args.peer_python), ""]
     text = "\n".join(made) + "\n"
     sys.stdout.write(text)
-    console.done(files.write_file(ROOT / "benchmarks" / "results" / "pii.md", text))
+    console.print_output_path(files.write_file(ROOT / "benchmarks" / "results" / "pii.md", text))
 
 
 if __name__ == "__main__":

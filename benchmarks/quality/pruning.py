@@ -31,8 +31,8 @@ from sem.core import files, jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import markup, prune
-from sem.dataset.html.line import LINK, Line
-from sem.dataset.html.prune import Budget, Piece, pieces_of
+from sem.dataset.html.line import LINK, PageLine
+from sem.dataset.html.prune import LinePiece, PageBudget, pieces_of
 from sem.eval.stats import clusters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ class Page:
     id: str
     task: str
     site: str
-    lines: list[Line]
+    lines: list[PageLine]
     tokens: int
     values: list[tuple[str, Any]]
     kind: str
@@ -164,7 +164,7 @@ def prepare(row: dict[str, Any]) -> Page | None:
     texts = [line.render() for line in bare]
     pieces = [p for n, line in enumerate(bare) for p in pieces_of(n, line, texts[n])]
     kind, found = prune.piece_traits(lines if is_prose else chosen, texts, pieces)
-    prepared = [grounding.Text(piece.text) for piece in pieces]
+    prepared = [grounding.SearchableText(piece.text) for piece in pieces]
     return Page(
         id=row["id"],
         task=row["task"],
@@ -182,18 +182,18 @@ def prepare(row: dict[str, Any]) -> Page | None:
 
 
 def _running(
-    values: Sequence[tuple[str, Any]], lines: Sequence[Line], pieces: Sequence[Piece]
+    values: Sequence[tuple[str, Any]], lines: Sequence[PageLine], pieces: Sequence[LinePiece]
 ) -> list[bool]:
     """Return for each piece whether it belongs to `values`; a fact that repeats text does not."""
-    packed = "".join(grounding.Text(value).packed for _, value in values)
-    shown = grounding.Text(
+    packed = "".join(grounding.SearchableText(value).packed for _, value in values)
+    shown = grounding.SearchableText(
         "\n".join(piece.text for piece in pieces if lines[piece.line].kind != "fact")
     ).packed
     is_prose = []
     for piece in pieces:
         # `description: Three cases …` is the text under a name of ours.
         bare = piece.text.partition(": ")[2]
-        readings = [grounding.Text(text).packed for text in (piece.text, bare)]
+        readings = [grounding.SearchableText(text).packed for text in (piece.text, bare)]
         is_repeat = lines[piece.line].kind == "fact" and readings[1] in shown
         is_part = any(len(text) >= MIN_PART and text in packed for text in readings)
         is_prose.append(is_part and not is_repeat)
@@ -201,12 +201,12 @@ def _running(
 
 
 def _holders(
-    value: Any, pieces: Sequence[grounding.Text]
+    value: Any, pieces: Sequence[grounding.SearchableText]
 ) -> tuple[list[int], list[tuple[int, float]]]:
     holders = [n for n, text in enumerate(pieces) if grounding.is_grounded(value, text)]
     if holders or not isinstance(value, str) or len(value) <= grounding.LONG // 2:
         return holders, []
-    packed = grounding.Text(value).packed
+    packed = grounding.SearchableText(value).packed
     sizes = [
         (n, len(text.packed)) for n, text in enumerate(pieces) if len(text.packed) >= MIN_PART
     ]
@@ -318,9 +318,9 @@ def measure(job: tuple[Page, dict[str, dict[str, int]]]) -> dict[int | None, Sha
         prune.use_weights(table)
     kept = {}
     for limit in BUDGETS:
-        budget = Budget(limit, counter() if limit else len)
+        budget = PageBudget(limit, counter() if limit else len)
         texts = prune.prune_lines(page.lines, (budget,), page.options).texts
-        shown = grounding.Text("\n".join(texts))
+        shown = grounding.SearchableText("\n".join(texts))
         kept[limit] = (
             sum(grounding.is_grounded(v, shown) for _, v in page.values),
             len(page.values),
@@ -352,7 +352,7 @@ def cell(shares: Sequence[Share], sites: Sequence[str]) -> str:
     """Return the mean over pages with its 95 % interval by site, and the share of values."""
     means = [kept / there for kept, there in shares]
     gathered = clusters.sum_by_cluster(means, list(sites))
-    low, high = clusters.bounds(gathered)
+    low, high = clusters.confidence_bounds(gathered)
     by_value = sum(kept for kept, _ in shares) / sum(there for _, there in shares)
     mean = sum(means) / len(means)
     return f"{mean:.1%} [{max(0.0, low):.1%}, {min(1.0, high):.1%}], {by_value:.1%}"
@@ -366,7 +366,7 @@ def speed(pages: Sequence[Page]) -> float:
     for _ in range(3):
         start = time.process_time()
         for page in long:
-            prune.prune_lines(page.lines, (Budget(1_500, counter()),), page.options)
+            prune.prune_lines(page.lines, (PageBudget(1_500, counter()),), page.options)
         best = min(best, 1_000 * (time.process_time() - start) / len(long))
     return best
 

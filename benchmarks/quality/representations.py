@@ -67,9 +67,9 @@ def measure(row: dict[str, Any]) -> Measured | None:
     for name, method in PEERS.items():
         whole = method(row["html"])
         tokens[name] = count(whole)
-        shown = [grounding.Text(cut(whole, limit)) for limit in pruning.BUDGETS]
+        shown = [grounding.SearchableText(cut(whole, limit)) for limit in pruning.BUDGETS]
         kept[name] = [sum(grounding.is_grounded(v, text) for _, v in values) for text in shown]
-    tokens[OURS] = count(markup.simplify(row["html"], pruning.options_of(row["task"])).text)
+    tokens[OURS] = count(markup.simplify_page(row["html"], pruning.options_of(row["task"])).text)
     tokens["raw page"] = count(row["html"])
     return Measured(row["id"], row["task"], row["site"] or row["id"], len(values), kept, tokens)
 

@@ -55,7 +55,7 @@ class Page:
 def pages(path: Path, limit: int | None) -> list[Page]:
     """Return the pages of the store at `path`, every n-th one when there are more than `limit`."""
     found = []
-    with store.reading(path) as opened:
+    with store.open_store(path) as opened:
         for row in opened.rows():
             where = jsonio.parse_json(row.metadata).get("evidence", {})
             leaves = grounding.scalar_leaves(jsonio.parse_json(row.reference))
@@ -69,15 +69,15 @@ EVIDENCE = ("visible", "attr", "attr_partial", "absent")
 
 
 def ours(html: str) -> str:
-    return markup.simplify(html).text
+    return markup.simplify_page(html).text
 
 
 def ours_in_6000(html: str) -> str:
-    return markup.simplify(html, budget=6_000).text
+    return markup.simplify_page(html, budget=6_000).text
 
 
 def ours_in_3000(html: str) -> str:
-    return markup.simplify(html, budget=3_000).text
+    return markup.simplify_page(html, budget=3_000).text
 
 
 def first_6000(html: str) -> str:
@@ -141,7 +141,7 @@ def measure(method: Callable[[str], str], sample: list[Page], count: Callable[[s
     seconds = time.process_time() - start
     before = kept = 0
     for page, text in zip(sample, texts, strict=True):
-        whole, left = grounding.groundable_text(page.html), grounding.Text(text)
+        whole, left = grounding.groundable_text(page.html), grounding.SearchableText(text)
         there = [value for value in page.values if grounding.is_grounded(value, whole)]
         before += len(there)
         # What the raw page holds is the measure, so it keeps all of it.
@@ -232,10 +232,10 @@ def _peak_mib(process: Path) -> float:
 def fill(folder: Path, count: int) -> None:
     """Write a store of `count` different pages: the real ones, each time with another sentence."""
     project = Project("bench", folder)
-    spec = jsonio.pretty({**SPEC, "task_id": "page"})
+    spec = jsonio.pretty_json({**SPEC, "task_id": "page"})
     files.write_file(project.configs / "tasks" / "page.json", spec)
     files.write_file(project.configs / "dataset.yaml", "clean: {conflicts: keep}\n")
-    with store.reading(PAGES) as opened:
+    with store.open_store(PAGES) as opened:
         real = [row for row in opened.rows() if len(row.input_text) < 100_000]
     store.append_store_rows(project.store, varied(real, count))
 

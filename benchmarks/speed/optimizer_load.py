@@ -57,7 +57,7 @@ class Cell:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     parser.add_argument("--name", help="a run (default: the promoted, else the newest)")
     parser.add_argument("--seconds", type=float, default=60, help="of each cell, at least")
     parser.add_argument("--max-length", type=int, default=256)
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     compared = parity(folder, prompts[: args.compared], args.max_length)
     lines = report(folder, cells, compared, args, began)
     print("\n".join(lines))
-    console.done(files.write_file(RESULT, "\n".join(lines) + "\n"))
+    console.print_output_path(files.write_file(RESULT, "\n".join(lines) + "\n"))
 
 
 def held_out() -> list[str]:
@@ -95,7 +95,7 @@ def both(folder: Path, prompts: list[str], clients: int, args: argparse.Namespac
         with Server(words, PORT) as server:
             cells.append(asyncio.run(asked(name, server.url, prompts, clients, args)))
         made = cells[-1]
-        console.note(f"{name} x{clients}: {made.rate:.2f}/s, {made.statuses}")
+        console.print_note(f"{name} x{clients}: {made.rate:.2f}/s, {made.statuses}")
     return cells
 
 

@@ -52,7 +52,7 @@ class Timed:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     add_shared_flags(parser, "sem", "set")
     parser.add_argument("--base", default="smollm2-135m-instruct", help="a folder of models/base")
     parser.add_argument("--examples", type=int, default=24)
@@ -72,9 +72,9 @@ def main(argv: list[str] | None = None) -> None:
         for _ in range(args.rounds):
             for name in args.trainers:
                 runs[name].append(Timed(**child(args, name, cache)))
-                console.note(f"{name}: {runs[name][-1]}")
+                console.print_note(f"{name}: {runs[name][-1]}")
         limits = child(args, "floor", cache)
-    console.done(write(args, runs, limits))
+    console.print_output_path(write(args, runs, limits))
 
 
 def child(args: Namespace, name: str, cache: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def prepared(args: Namespace, folder: Path) -> Any:
         loss=LossWeights(),
         **size,
     )
-    base, machine = project.root / "models" / "base" / args.base, hardware.detect()
+    base, machine = project.root / "models" / "base" / args.base, hardware.detect_hardware()
     speaker = chat.load_chat(base)
     found = parts.load_parts(
         project, snapshot.load_snapshot(project, None), project.tasks, speaker, recipe
@@ -117,7 +117,7 @@ def prepared(args: Namespace, folder: Path) -> Any:
     stage = stages.Stage(
         stages.EXAMPLES, "answer", rows, none, recipe.learning_rate, recipe.epochs
     )
-    return stages.Job(
+    return stages.TrainingJob(
         run=Run("benchmark", folder),
         recipe=recipe,
         base=base,
@@ -147,7 +147,9 @@ def ours(job: Any, fast: bool = True) -> Timed:
     from sem.train.fast import layers
 
     set_seed(1)
-    model = adapters.wrap(models.load_model(job.base, job.dtype, job.device), job.recipe)
+    model = adapters.prepare_trainable_model(
+        models.load_model(job.base, job.dtype, job.device), job.recipe
+    )
     before = clock()
     if fast:
         layers.speed_up(model, layers.COMPILES_FROM)
@@ -289,7 +291,7 @@ def write(args: Namespace, runs: dict[str, list[Timed]], limits: dict[str, Any])
     """Return the table as Markdown."""
     from sem.lm.local import hardware
 
-    machine, load = hardware.detect(), os.getloadavg()[1]
+    machine, load = hardware.detect_hardware(), os.getloadavg()[1]
     best = {name: min(each.wall for each in found) for name, found in runs.items()}
     work = {name: min(each.cpu for each in found) for name, found in runs.items()}
     head = (

@@ -68,14 +68,14 @@ def main(argv: list[str] | None = None) -> None:
                 found = child(args, name, seed, kept)
                 f1 = child(args, "score", seed, kept)["f1"]
                 runs[name].append(Trained(**found, f1=f1))
-                console.note(f"{name}, seed {seed}: {runs[name][-1]}")
+                console.print_note(f"{name}, seed {seed}: {runs[name][-1]}")
         limits = child(args, "limit", 1, Path(folder))
-    console.done(write(args, runs, limits))
+    console.print_output_path(write(args, runs, limits))
 
 
 def arguments(argv: list[str] | None) -> Namespace:
     """Return the command line; raise SemError when a number makes no sense."""
-    parser = console.parser(__doc__)
+    parser = console.make_argument_parser(__doc__)
     add_shared_flags(parser, "sem", "set")
     parser.add_argument("--base", default="gemma-3-270m", help="a folder of models/base")
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps an epoch")
@@ -118,7 +118,7 @@ def work(args: Namespace) -> dict[str, Any]:
         from sem.train.engine import backend_unsloth
 
         # Before transformers and trl, which it patches.
-        backend_unsloth.library()
+        backend_unsloth.import_unsloth()
     job = prepared(args)
     if args.one == "score":
         return score(job, args.kept)

@@ -18,7 +18,7 @@ from sem.core.errors import SemError, missing_package
 # Tables of Markdown reports; whoever fills a cell makes strangers' text inert first.
 
 
-def grid(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+def format_markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """Return `columns` and `rows` as one table, cells as they are."""
     return "\n".join([_line(columns), "|" + " --- |" * len(columns), *map(_line, rows)])
 
@@ -26,7 +26,7 @@ def grid(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 def titled_table(title: str, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """Return `title` over the table of `rows`, or over `none` where there are none."""
     rows = list(rows)
-    return f"## {title}\n\n{grid(columns, rows) if rows else 'none'}\n"
+    return f"## {title}\n\n{format_markdown_table(columns, rows) if rows else 'none'}\n"
 
 
 def _line(cells: Sequence[object]) -> str:
@@ -53,7 +53,7 @@ DEFAULT_ENVIRONMENT = {
 }
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
+def make_argument_parser(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser that shows the script's own docstring."""
     return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,14 +68,14 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         _note_unread_overrides()
         sys.stdout.flush()
     except SemError as error:
-        fail(str(error), error.exit_code)
+        exit_with_error(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         missing = missing_package(error)
         if missing is None:
             raise
-        fail(str(missing), missing.exit_code)
+        exit_with_error(str(missing), missing.exit_code)
     except KeyboardInterrupt:
-        fail("interrupted\n       the same command goes on where this one stopped", 130)
+        exit_with_error("interrupted\n       the same command goes on where this one stopped", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -83,7 +83,9 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
             raise
         where = error.filename or "the output folder"
-        fail(f"cannot write {where}: {error.strerror}\n       free space, then run again", 1)
+        exit_with_error(
+            f"cannot write {where}: {error.strerror}\n       free space, then run again", 1
+        )
     sys.exit(0)
 
 
@@ -91,7 +93,7 @@ def _note_unread_overrides() -> None:
     from sem.core import project
 
     for text in project.unread_overrides():
-        note(f"note: --set {text}: this job does not read {text.partition('.')[0]}.yaml")
+        print_note(f"note: --set {text}: this job does not read {text.partition('.')[0]}.yaml")
 
 
 def _set_environment() -> None:
@@ -108,9 +110,9 @@ def _set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def fail(text: str, code: int) -> NoReturn:
+def exit_with_error(text: str, code: int) -> NoReturn:
     """Say `text` on stderr as an error and exit with `code`."""
-    print(f"error: {printable(as_typed_here(text))}", file=sys.stderr)
+    print(f"error: {replace_control_characters(as_typed_here(text))}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -132,16 +134,16 @@ def _as_verbs(command: re.Match[str]) -> str:
     return "`" + " && ".join(f"{verb} {flags}".rstrip() for verb in verbs) + "`"
 
 
-def printable(text: str) -> str:
+def replace_control_characters(text: str) -> str:
     """Return `text` without the control characters that steer a terminal."""
     return "".join(
         c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Tell the user something on stderr."""
-    print(printable(as_typed_here(text)), file=sys.stderr)
+    print(replace_control_characters(as_typed_here(text)), file=sys.stderr)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -154,7 +156,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for number, column in enumerate(columns):
         table.add_column(Text(column), justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
+        table.add_row(*(Text(replace_control_characters(str(cell))) for cell in row))
     width = None if sys.stdout.isatty() else 120
     Console(width=width, highlight=False).print(table)
 
@@ -173,7 +175,7 @@ def print_marked_text(title: str, parts: Iterable[tuple[str, str, bool]]) -> Non
         if plain and stands_out != inside:
             output.append("⟦" if stands_out else "⟧")
         inside = stands_out
-        output.append(printable(text), style=style)
+        output.append(replace_control_characters(text), style=style)
     if plain and inside:
         output.append("⟧")
     Console(highlight=False, soft_wrap=True).print(output, "")
@@ -227,14 +229,14 @@ def progress_bar() -> Any:
 
 def ask_yes_no(question: str) -> bool:
     """Return whether a person answers `question` with y or yes; nobody there is a no."""
-    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{replace_control_characters(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         print(file=sys.stderr)
     return answer.strip().lower() in ("y", "yes")
 
 
-def done(path: Path | str) -> None:
+def print_output_path(path: Path | str) -> None:
     """Name the result on the last line of stdout, relative to the working directory if below."""
     path = Path(path)
     display_path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -41,7 +41,7 @@ class Insufficient(SemError):
     exit_code = 3
 
 
-def nearest(word: str, candidates: object) -> str:
+def suggest_nearest_name(word: str, candidates: object) -> str:
     """Return a hint that names the closest of `candidates`, or lists them when none is close."""
     from difflib import get_close_matches
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sem.core import jsonio, state
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 
 # Older spellings (docs/formats.md), read and never written.
 SPELLINGS = {
@@ -138,7 +138,9 @@ def from_json(row: Any, where: str) -> Example:
     field_names = {f.name for f in Example.__dataclass_fields__.values()}
     for name in row:
         if name not in field_names:
-            raise SemError(f"{where}: unknown field {name!r}", nearest(name, field_names))
+            raise SemError(
+                f"{where}: unknown field {name!r}", suggest_nearest_name(name, field_names)
+            )
     missing = {"id", "task", "input_text", "output_json"} - set(row)
     if missing:
         raise SemError(f"{where}: field {min(missing)!r} is missing", "cut the snapshot anew")

@@ -40,13 +40,13 @@ def safe_name(kind: str, name: str, reserved: Iterable[str] = ()) -> str:
 
 def write_file(path: Path, content: str | bytes) -> Path:
     """Replace `path` by `content` in one step: readers see the old file or the new one."""
-    with replacing(path) as file:
+    with open_atomic_file(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
     return path
 
 
 @contextmanager
-def replacing(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
+def open_atomic_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A binary file that becomes `path`, synced, when the block ends well.
 
     Else nothing changes.
@@ -227,14 +227,14 @@ def _row(path: Path, number: int, line: str) -> jsonio.Json:
 def write_rows(path: Path, items: Iterable[jsonio.Json], mode: int = 0o644) -> int:
     """Write `items` as canonical JSON lines, all or nothing; how many there were."""
     count = 0
-    with replacing(path, mode) as file:
+    with open_atomic_file(path, mode) as file:
         for count, item in enumerate(items, 1):  # noqa: B007
             file.write((jsonio.canonical_json(item) + "\n").encode("utf-8"))
     return count
 
 
 @contextmanager
-def appending(path: Path) -> Iterator[IO[bytes]]:
+def open_for_append(path: Path) -> Iterator[IO[bytes]]:
     """`path` opened for whole-line appends; a torn last line of a killed writer is cut first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     refuse_folder(path)
@@ -268,14 +268,14 @@ def _cut_torn_line(file: IO[bytes]) -> None:
 def is_locked(path: Path) -> bool:
     """Return True if some process holds the lock file `path`."""
     try:
-        with lock(path, ""):
+        with lock_file(path, ""):
             return False
     except Busy:
         return True
 
 
 @contextmanager
-def lock(path: Path, what: str, timeout_s: float = 0) -> Iterator[None]:
+def lock_file(path: Path, what: str, timeout_s: float = 0) -> Iterator[None]:
     """Hold the lock file `path` while `what` is written; Busy when someone else still holds it."""
     from filelock import FileLock, Timeout
 

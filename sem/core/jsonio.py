@@ -61,7 +61,7 @@ def canonical_json(value: Json) -> str:
     )
 
 
-def pretty(value: Json) -> str:
+def pretty_json(value: Json) -> str:
     """Return `value` as indented canonical JSON with a final newline."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 

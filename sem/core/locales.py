@@ -27,7 +27,7 @@ class Language:
 
 
 @lru_cache(maxsize=1)
-def languages() -> dict[str, Language]:
+def load_languages() -> dict[str, Language]:
     """Return every language that is official somewhere and has names of months, by its code.
 
     The countries and scripts of one language are read together: Austria's "Jänner" is German.
@@ -53,12 +53,12 @@ def languages() -> dict[str, Language]:
     return {code: language for code, language in by_code.items() if language.months}
 
 
-def order(language: str) -> str:
+def date_order(language: str) -> str:
     """Return the order of a date in figures in `language`, as "dmy"; '' where countries differ.
 
     English is written month first in the United States and day first elsewhere.
     """
-    written = languages().get(language.lower().partition("-")[0])
+    written = load_languages().get(language.lower().partition("-")[0])
     return written.order if written else ""
 
 
@@ -130,7 +130,7 @@ def territory_currencies(territory: str) -> frozenset[str]:
     return frozenset(get_territory_currencies(territory)) if len(territory) == 2 else frozenset()
 
 
-def decimals(currency: str) -> int:
+def currency_decimals(currency: str) -> int:
     """Return how many decimals amounts in `currency` have: 2 in euros, 3 in Kuwaiti dinars."""
     from babel.numbers import get_currency_precision
 

@@ -16,10 +16,10 @@ def seal_folder(folder: Path, facts: dict[str, Any] | None = None) -> Path:
     listed = {str(path.relative_to(folder)): _entry(path) for path in _files(folder)}
     for path in _files(folder):
         files.sync_path(path)
-    return files.write_file(folder / NAME, jsonio.pretty({**(facts or {}), "files": listed}))
+    return files.write_file(folder / NAME, jsonio.pretty_json({**(facts or {}), "files": listed}))
 
 
-def read_manifest(folder: Path, shape: Any = state.Sealed) -> Any:
+def read_manifest(folder: Path, shape: Any = state.FileManifest) -> Any:
     """Return the manifest of `folder`, of the given shape (that of a run lists no files).
 
     SemError when it has none, which means that the folder is unfinished.
@@ -27,7 +27,7 @@ def read_manifest(folder: Path, shape: Any = state.Sealed) -> Any:
     path = folder / NAME
     if not path.exists():
         raise SemError(f"{folder}: no {NAME}: unfinished", "run the stage that writes it again")
-    return state.read_state(path, shape)
+    return state.read_state_file(path, shape)
 
 
 def manifest_faults(folder: Path) -> list[str]:
@@ -49,7 +49,7 @@ def manifest_faults(folder: Path) -> list[str]:
     return faults
 
 
-def is_whole(folder: Path) -> bool:
+def matches_manifest(folder: Path) -> bool:
     """Return whether `folder` has a manifest and every file matches it."""
     try:
         return not manifest_faults(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sem.core import projects, settings, taskspec
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.taskspec import TaskSpec
 
 Settings = TypeVar("Settings")
@@ -34,7 +34,7 @@ class Project:
         """
         root = projects.project_tree()
         name, named_by = projects.choose_project(sem, root)
-        place = projects.Place(name, root)
+        place = projects.ProjectLocation(name, root)
         if place.is_older or not place.folder("configs").is_dir():
             projects.find_place(root, name, named_by)
         check_overrides(overrides)
@@ -187,7 +187,7 @@ def _right_file(name: str, text: str) -> str:
     homes = [home for home in SETTINGS_FILES if name in SECTIONS.get(home, ())]
     if homes:
         return f"did you mean {homes[0]}.{text}?"
-    return nearest(name, SETTINGS_FILES)
+    return suggest_nearest_name(name, SETTINGS_FILES)
 
 
 def _one_of_files() -> str:

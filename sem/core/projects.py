@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sem.core import files, settings
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 
 # Where the code lies: a checkout, or the folder of an installed package.
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ OLDER_FILES = ("data_config.yaml", "train_config.yaml", "eval_config.yaml")
 
 
 @dataclass(frozen=True)
-class Place:
+class ProjectLocation:
     """One project by name in the tree at `root`; nothing of it need exist."""
 
     name: str
@@ -152,19 +152,19 @@ def unset_current_project(root: Path, name: str) -> bool:
     return bool(named)
 
 
-def every(root: Path) -> list[Place]:
+def find_projects(root: Path) -> list[ProjectLocation]:
     """Return the projects of the tree `root` by name, those of the older layout among them."""
     names = sorted(path.name for path in root.glob("configs/*") if path.is_dir())
-    places = [Place(name, root) for name in names if not name.startswith(".")]
+    places = [ProjectLocation(name, root) for name in names if not name.startswith(".")]
     return [place for place in places if place.exists or place.is_older]
 
 
-def find_place(root: Path, name: str, named_by: str = "--sem") -> Place:
+def find_place(root: Path, name: str, named_by: str = "--sem") -> ProjectLocation:
     """Return the project `name` of the tree `root`.
 
     The SemError names the nearest one, or the way to it.
     """
-    place = Place(check_project_name(name), root)
+    place = ProjectLocation(check_project_name(name), root)
     if place.exists:
         return place
     if place.is_older:
@@ -172,7 +172,7 @@ def find_place(root: Path, name: str, named_by: str = "--sem") -> Place:
             f"{place.folder('configs')} has the layout of an older system, and no tasks/",
             f"add what is missing with `opensem-cli new {name} --from-older`; its files stay",
         )
-    names = [other.name for other in every(root)]
-    hint = nearest(name, names) if names else f"make it with `opensem-cli new {name}`"
+    names = [other.name for other in find_projects(root)]
+    hint = suggest_nearest_name(name, names) if names else f"make it with `opensem-cli new {name}`"
     why = "" if named_by == "--sem" else f" (named by {named_by})"
     raise SemError(f"no sem called {name!r} under {root / 'configs'}{why}", hint)

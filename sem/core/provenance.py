@@ -21,12 +21,12 @@ PACKAGES = (
 )
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """Return the time, UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def commit(root: Path) -> dict[str, Any]:
+def read_git_commit(root: Path) -> dict[str, Any]:
     """Return the git commit of `root` and whether files differ from it.
 
     Empty outside a checkout.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio, manifest, settings, state
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 
@@ -21,13 +21,13 @@ PUBLISH_WAIT_S = 30.0
 
 
 @contextmanager
-def publishing(models: Path) -> Iterator[None]:
+def hold_publish_lock(models: Path) -> Iterator[None]:
     """Hold the moment in which something of the sem in `models` is marked, or becomes public.
 
     Whoever publishes (a package, a promotion, a finished run) asks `refuse` again inside, so that
     a takedown that began meanwhile either is seen or sees what was published.
     """
-    with files.lock(models / ".publish.lock", f"a result of {models.name}", PUBLISH_WAIT_S):
+    with files.lock_file(models / ".publish.lock", f"a result of {models.name}", PUBLISH_WAIT_S):
         yield
 
 
@@ -38,13 +38,13 @@ def mark_tainted(folder: Path, takedown: str, at: str, facts: dict[str, Any]) ->
         "format": "tainted.v1",
         "marks": [*marks, {"takedown": takedown, "at": at, **facts}],
     }
-    files.write_file(folder / TAINTED_JSON, jsonio.pretty(document))
+    files.write_file(folder / TAINTED_JSON, jsonio.pretty_json(document))
 
 
 def read_taints(folder: Path) -> list[dict[str, Any]]:
     """Return the marks of `folder`, the oldest first; empty when it is clean."""
     path = folder / TAINTED_JSON
-    return state.read_state(path, state.Tainted)["marks"] if path.exists() else []
+    return state.read_state_file(path, state.TaintMarks)["marks"] if path.exists() else []
 
 
 def takedowns_of(folder: Path | None) -> tuple[str, ...]:
@@ -93,15 +93,15 @@ class Run:
             raise SemError("the run 'base' was never trained", "name a trained run with --run")
         # An optimizer's run rests on pairs, not on a snapshot.
         is_of_a_sem = self.folder.parent.name == "adapters"
-        shape = state.TrainedPlan if is_of_a_sem else state.Plan
-        return state.read_state(self.folder / "run.json", shape)
+        shape = state.TrainedPlan if is_of_a_sem else state.RunPlan
+        return state.read_state_file(self.folder / "run.json", shape)
 
 
 def create_run(project: Project, plan: dict[str, Any], at: datetime) -> Run:
     """Return a new run folder holding `plan`; its id is the time `at` and a hash of the plan."""
     run_id = f"{at:%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
     folder = project.adapters / run_id
-    files.write_file(folder / "run.json", jsonio.pretty({"run_id": run_id, **plan}))
+    files.write_file(folder / "run.json", jsonio.pretty_json({"run_id": run_id, **plan}))
     return Run(run_id, folder)
 
 
@@ -124,7 +124,9 @@ def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run
             )
         return runs[-1]
     if run_id not in names:
-        raise SemError(f"{project.sem}: no run {run_id!r}", nearest(run_id, [BASE, *names]))
+        raise SemError(
+            f"{project.sem}: no run {run_id!r}", suggest_nearest_name(run_id, [BASE, *names])
+        )
     run = Run(run_id, project.adapters / run_id)
     if finished and not run.is_finished:
         raise SemError(f"run {run_id!r} is not finished", "go on with `fab train.resume`")

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sem.core import jsonio
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 
 PATTERN_TIMEOUT_S = 0.2
 
@@ -140,7 +140,9 @@ def _check_reference(reference: str, where: str, root: Any) -> None:
     if follow_reference(reference, root) is None:
         names = root.get("$defs") or root.get("definitions") or {}
         last = reference.rpartition("/")[2]
-        raise SemError(f"{where}: $ref {reference!r} points nowhere", nearest(last, names))
+        raise SemError(
+            f"{where}: $ref {reference!r} points nowhere", suggest_nearest_name(last, names)
+        )
 
 
 def _pattern(_: Any, pattern: str, instance: Any, schema: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sem.core import files
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 
 Settings = TypeVar("Settings")
 
@@ -39,7 +39,7 @@ def read_settings_file(path: Path, overrides: Sequence[str] = ()) -> dict[str, A
     if not isinstance(values, dict):
         raise SemError(f"{path}: holds no settings", "write `key: value` lines")
     for pair in overrides:
-        override(values, pair)
+        apply_override(values, pair)
     return values
 
 
@@ -136,7 +136,7 @@ def _is_replaced(tag: str) -> bool:
     return tag.rsplit(":", 1)[-1] in ("bool", "int", "float", "timestamp")
 
 
-def override(values: dict[str, Any], pair: str) -> str:
+def apply_override(values: dict[str, Any], pair: str) -> str:
     """Set in `values` what `pair` (`a.b=1`) says; the key, as `a.b`."""
     key, equals, text = pair.partition("=")
     if not equals or not key:
@@ -151,7 +151,7 @@ def override(values: dict[str, Any], pair: str) -> str:
     return key
 
 
-def own(name: str, pairs: Sequence[str]) -> list[str]:
+def strip_override_prefix(name: str, pairs: Sequence[str]) -> list[str]:
     """Return `pairs` (`NAME.key=value`) without `name`; raise SemError for one of another file."""
     for pair in pairs:
         if not pair.startswith(f"{name}."):
@@ -180,7 +180,7 @@ def _dataclasses_in(cls: Any) -> list[Any]:
     return classes
 
 
-def shortened(value: Any) -> str:
+def shorten_value(value: Any) -> str:
     """Return `value` as an error shows it: its first 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
@@ -191,10 +191,10 @@ def _explained(cls: Any, fault: Any, where: str) -> SemError:
     name = ".".join(location)
     if fault["type"] == "unexpected_keyword_argument":
         keys = _keys_at(cls, location[:-1])
-        return SemError(f"{where}: unknown key {name!r}", nearest(location[-1], keys))
+        return SemError(f"{where}: unknown key {name!r}", suggest_nearest_name(location[-1], keys))
     if fault["type"] in ("missing", "missing_argument"):
         return SemError(f"{where}: key {name!r} is missing", f"add a line `{location[-1]}: …`")
-    excerpt = shortened(fault.get("input"))
+    excerpt = shorten_value(fault.get("input"))
     hint = "write true or false" if str(fault.get("input")) in ("yes", "no", "on", "off") else ""
     return SemError(
         f"{where}: {name or 'the file'}: {fault['msg']}, not {excerpt}",

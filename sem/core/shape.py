@@ -33,14 +33,14 @@ def resolve_shape(kind: Any, root: Any) -> Schema | None:
     return _resolved(kind, root, {})
 
 
-def types(kind: Schema | None) -> frozenset[str]:
+def schema_types(kind: Schema | None) -> frozenset[str]:
     """Return the JSON types that the resolved `kind` names; empty when it names none."""
     return frozenset((kind or {}).get("type") or ())
 
 
 def is_nullable(kind: Schema | None) -> bool:
     """Return True if the resolved `kind` says that null may stand there."""
-    named, values = types(kind), (kind or {}).get("enum")
+    named, values = schema_types(kind), (kind or {}).get("enum")
     if values is not None and None not in values:
         return False
     return "null" in named or (not named and (values is not None or _NULL in (kind or {})))
@@ -53,10 +53,10 @@ def is_closed(kind: Schema | None) -> bool:
 
 def is_text(kind: Any, root: Any) -> bool:
     """Return True if the schema `kind` of the document `root` allows texts alone."""
-    return types(resolve_shape(kind, root)) == {"string"}
+    return schema_types(resolve_shape(kind, root)) == {"string"}
 
 
-def properties(kind: Any, root: Any) -> dict[str, Any]:
+def schema_properties(kind: Any, root: Any) -> dict[str, Any]:
     """Return the properties that `kind` names, each schema as it is written."""
     return (resolve_shape(kind, root) or {}).get("properties") or {}
 
@@ -79,7 +79,7 @@ def item_schema(kind: Schema | None, index: int) -> Any:
     return first[index] if index < len(first) else (kind or {}).get("items")
 
 
-def item_schemas(kind: Schema | None) -> list[Any]:
+def possible_item_schemas(kind: Schema | None) -> list[Any]:
     """Return every schema that an item of the resolved `kind` may have."""
     first = list((kind or {}).get("prefixItems") or [])
     other = (kind or {}).get("items")
@@ -94,30 +94,30 @@ def describe_shape(kind: Any, root: Any) -> str:
     targets: dict[str, Any] = {}
     pending = [kind]
     while pending:
-        for reference in references(pending.pop()):
+        for reference in schema_references(pending.pop()):
             if reference not in targets:
                 targets[reference] = schema.follow_reference(reference, root)
                 pending.append(targets[reference])
     return jsonio.canonical_json([kind, targets] if targets else kind)
 
 
-def references(kind: Any) -> Iterator[str]:
+def schema_references(kind: Any) -> Iterator[str]:
     """Return every `$ref` that is written in `kind`."""
     if isinstance(kind, Mapping):
         if isinstance(kind.get("$ref"), str):
             yield kind["$ref"]
         kind = list(kind.values())
     for inner in kind if isinstance(kind, list) else ():
-        yield from references(inner)
+        yield from schema_references(inner)
 
 
-def move(kind: Any, prefix: str) -> Any:
+def rebase_references(kind: Any, prefix: str) -> Any:
     """Return a whole document `kind` as it must read when it stands at `prefix` of another."""
     if isinstance(kind, list):
-        return [move(inner, prefix) for inner in kind]
+        return [rebase_references(inner, prefix) for inner in kind]
     if not isinstance(kind, dict):
         return kind
-    moved = {key: move(inner, prefix) for key, inner in kind.items()}
+    moved = {key: rebase_references(inner, prefix) for key, inner in kind.items()}
     reference = kind.get("$ref")
     if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
         moved["$ref"] = f"#{prefix}{reference.removeprefix('#')}"
@@ -256,7 +256,9 @@ _BOTH: dict[str, Callable[[Any, Any], Any]] = {
 def _either(written: Sequence[Any], branches: Sequence[Schema | None]) -> Schema:
     """Return what any of `branches`, the alternatives as `written`, allows."""
     alive = [(raw, b) for raw, b in zip(written, branches, strict=True) if b is not None]
-    others = [(raw, b) for raw, b in alive if types(b) != {"null"} and b.get("enum") != [None]]
+    others = [
+        (raw, b) for raw, b in alive if schema_types(b) != {"null"} and b.get("enum") != [None]
+    ]
     is_open = len(others) < len(alive)
     if not others:
         return {"type": ["null"]} if is_open else {}
@@ -290,7 +292,7 @@ def _union(branches: Sequence[Schema]) -> Schema:
         union["required"] = sorted(set.intersection(*({*b.get("required", ())} for b in objects)))
         if all(b.get("additionalProperties") is False for b in objects):
             union["additionalProperties"] = False
-    items = [inner for b in branches for inner in item_schemas(b)]
+    items = [inner for b in branches for inner in possible_item_schemas(b)]
     if items:
         union["items"] = _any_of(items)
     return union

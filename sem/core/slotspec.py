@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import jsonio, settings, shape, units
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 
 LEVELS = ("exact", "substring", "numeric_tol", "set_match", "date_norm", "llm_similarity")
 # The plan's pass thresholds per level (requirements, "Slot Similarity Levels").
@@ -63,7 +63,9 @@ class SlotSpec:
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
-            raise SemError(f"slot level {self.level!r} is unknown", nearest(self.level, LEVELS))
+            raise SemError(
+                f"slot level {self.level!r} is unknown", suggest_nearest_name(self.level, LEVELS)
+            )
         for name in ("tolerance", "relative"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise SemError(f"slot {name} {getattr(self, name)} is negative", "use 0 or more")
@@ -72,7 +74,8 @@ class SlotSpec:
             raise SemError(f"slot threshold {self.threshold} is not in (0, 1]", "use 0.01 to 1")
         if self.unit is not None and not units.is_known_unit(self.unit):
             raise SemError(
-                f"slot unit {self.unit!r} is unknown", nearest(self.unit, units.known_units())
+                f"slot unit {self.unit!r} is unknown",
+                suggest_nearest_name(self.unit, units.known_units()),
             )
         if self.decimal_mark not in (None, ".", ","):
             raise SemError(f"slot decimal_mark {self.decimal_mark!r}", "write '.' or ','")
@@ -108,10 +111,14 @@ def load_slot_levels(path: Path) -> SlotFile:
     slot_file = settings.load_settings(SlotFile, path)
     for name in slot_file.scoring:
         if name not in SCORING:
-            raise SemError(f"{path}: scoring: {name!r} is unknown", nearest(name, SCORING))
+            raise SemError(
+                f"{path}: scoring: {name!r} is unknown", suggest_nearest_name(name, SCORING)
+            )
     for name, note in slot_file.levels.items():
         if name not in LEVELS:
-            raise SemError(f"{path}: levels: {name!r} is unknown", nearest(name, LEVELS))
+            raise SemError(
+                f"{path}: levels: {name!r} is unknown", suggest_nearest_name(name, LEVELS)
+            )
         read_slotspec({"level": name, "threshold": note.threshold}, f"{path}: level {name!r}")
     for name, values in slot_file.slots.items():
         read_slotspec(values, f"{path}: slot {name!r}")
@@ -186,7 +193,7 @@ def schema_leaves(io_schema: dict[str, Any], named: Collection[str] = ()) -> dic
 
 
 def _open(kind: Any, root: Any, prefix: str, named: Collection[str], leaves: dict) -> None:
-    for name, written in shape.properties(kind, root).items():
+    for name, written in shape.schema_properties(kind, root).items():
         path, inner = prefix + name, shape.resolve_shape(written, root)
         opened, mark = _inside(inner, root)
         is_deep = path.count(".") >= MAX_DEPTH or "." in name or "[" in name
@@ -201,13 +208,13 @@ def _inside(kind: shape.Schema | None, root: Any) -> tuple[Any, str]:
     if _is_object(kind):
         return kind, ""
     items = shape.resolve_shape((kind or {}).get("items"), root)
-    is_list = shape.types(kind) <= {"array", "null"} and "prefixItems" not in (kind or {})
+    is_list = shape.schema_types(kind) <= {"array", "null"} and "prefixItems" not in (kind or {})
     return (items, "[]") if is_list and _is_object(items) else (None, "")
 
 
 def _is_object(kind: shape.Schema | None) -> bool:
     """Return True if `kind` is an object of named fields, and not one choice of an either-or."""
-    return bool((kind or {}).get("properties")) and shape.types(kind) <= {"object", "null"}
+    return bool((kind or {}).get("properties")) and shape.schema_types(kind) <= {"object", "null"}
 
 
 def default_level(kind: shape.Schema | None) -> str:
@@ -215,7 +222,7 @@ def default_level(kind: shape.Schema | None) -> str:
 
     Numeric_tol, set_match or exact, by its type.
     """
-    types = shape.types(kind)
+    types = shape.schema_types(kind)
     # A number or a text are compared as they are: "1.50" is not 1.5 where both are allowed.
     if "anyOf" in (kind or {}) and not types <= {"number", "integer", "null"}:
         return "exact"

@@ -29,12 +29,12 @@ ALONE: dict[str, Any] = {"start_new_session": True}
 HASH = "h(){ if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }; "
 
 
-class Cut(SemError):
+class ConnectionCutError(SemError):
     """The line to a host ended; the same call may succeed later."""
 
 
 @dataclass(frozen=True)
-class Far:
+class SshHost:
     """A host as `user@host` or a name of the user's ssh configuration."""
 
     host: str
@@ -80,7 +80,9 @@ class Far:
         except FileNotFoundError as error:
             raise SemError("no `ssh` on this machine", "install OpenSSH's client") from error
         except subprocess.TimeoutExpired as error:
-            raise Cut(f"{self.host}: no answer for {timeout_s:.0f} s", "run it again") from error
+            raise ConnectionCutError(
+                f"{self.host}: no answer for {timeout_s:.0f} s", "run it again"
+            ) from error
         self.check(process.returncode, process.stderr.decode("utf-8", "replace"))
         return process.stdout
 
@@ -100,11 +102,13 @@ class Far:
             if mark in stderr:
                 raise self._unverified(message)
         if "ssh: connect to host" in stderr:
-            raise Cut(
+            raise ConnectionCutError(
                 f"{self.host}: cannot be reached: {last.rpartition(': ')[2]}",
                 "check the host and its port, then run it again",
             )
-        raise Cut(f"{self.host}: the line was cut: {last}", "run it again: it goes on from there")
+        raise ConnectionCutError(
+            f"{self.host}: the line was cut: {last}", "run it again: it goes on from there"
+        )
 
     def _unverified(self, message: str) -> SemError:
         """Return the refusal of a host key, with the fingerprint that was shown and how to add

@@ -40,12 +40,12 @@ class BaseModel(_BaseModel, total=False):
     licence: str
 
 
-class Hardware(TypedDict, total=False):
+class RunHardware(TypedDict, total=False):
     device: str
     dtype: str
 
 
-class Plan(TypedDict, total=False):
+class RunPlan(TypedDict, total=False):
     """run.json of any run."""
 
     run_id: str
@@ -55,13 +55,13 @@ class Plan(TypedDict, total=False):
     tasks: dict[str, dict[str, Any]]
     task_hashes: Hashes
     recipe: dict[str, Any]
-    hardware: Hardware
+    hardware: RunHardware
     engine: str
     counts: dict[str, Counts]
     total_steps: int
 
 
-class TrainedPlan(Plan):
+class TrainedPlan(RunPlan):
     """run.json of a run of a sem, which rests on a snapshot."""
 
     snapshot: SnapshotName
@@ -117,7 +117,7 @@ class FileEntry(TypedDict):
     sha256: str
 
 
-class Sealed(TypedDict):
+class FileManifest(TypedDict):
     """manifest.json of a package or a checkpoint."""
 
     files: dict[str, FileEntry]
@@ -157,7 +157,7 @@ class Lineage(TypedDict, total=False):
     renderer: str
 
 
-class Package(Sealed, total=False):
+class PackageManifest(FileManifest, total=False):
     """manifest.json of a package."""
 
     lineage: Lineage
@@ -173,13 +173,13 @@ class Mark(TypedDict):
     takedown: str
 
 
-class Tainted(TypedDict):
+class TaintMarks(TypedDict):
     """tainted.json."""
 
     marks: list[Mark]
 
 
-class Sent(TypedDict):
+class RemoteRunHost(TypedDict):
     """host.json of a run that was sent to a host."""
 
     host: str
@@ -196,7 +196,7 @@ class _Answerer(TypedDict):
     from_row: int
 
 
-class Answerer(_Answerer, total=False):
+class AnswererMachine(_Answerer, total=False):
     """The machine that answered from a row on."""
 
     dtype: str | None
@@ -207,7 +207,7 @@ class Answerer(_Answerer, total=False):
 class AnswersHeader(TypedDict, total=False):
     """answers.SPLIT.json: what the answers depend on, and which machines gave them."""
 
-    made_on: list[Answerer]
+    made_on: list[AnswererMachine]
 
 
 class AnswerRow(TypedDict):
@@ -243,7 +243,7 @@ class BacklogRow(TypedDict):
     split: str
 
 
-class Side(TypedDict):
+class ScoresSide(TypedDict):
     run: str
     n: int
     accuracy: float | None
@@ -252,12 +252,12 @@ class Side(TypedDict):
 class Scores(TypedDict):
     """scores.json."""
 
-    baseline: Side
-    tuned: Side
+    baseline: ScoresSide
+    tuned: ScoresSide
     verdict: str
 
 
-class Pace(TypedDict):
+class PipelinePace(TypedDict):
     """pace.json: what of a pipeline fitted the time."""
 
     key: str
@@ -266,7 +266,7 @@ class Pace(TypedDict):
     examples: int
 
 
-class Near(TypedDict):
+class NearThreshold(TypedDict):
     threshold: float
 
 
@@ -277,7 +277,7 @@ class CleanFacts(TypedDict):
     store_sha256: str
     cleaner: str
     tasks: Hashes
-    near: Near
+    near: NearThreshold
     read: int
     rows: int
     rejected: Counts
@@ -358,7 +358,7 @@ class PersonStone(Tombstone):
     words: int
 
 
-class Chunk(TypedDict):
+class FeedLine(TypedDict):
     """A line of feed.jsonl."""
 
     sha256: str
@@ -389,14 +389,14 @@ class Night(TypedDict):
     status: str
 
 
-class Written(TypedDict):
+class DerivedSetFacts(TypedDict):
     """augmented.vN.json and preferences.vN.json."""
 
     sha256: str
     snapshot_sha256: str
 
 
-class Purged(TypedDict):
+class PurgedCounts(TypedDict):
     rows: Counts
     documents: list[str]
 
@@ -404,30 +404,30 @@ class Purged(TypedDict):
 class Receipt(TypedDict):
     """A takedown's receipt."""
 
-    purged: Purged
+    purged: PurgedCounts
 
 
 # What brings a damaged file back. Others: a copy, or the job that writes it.
 REMEDIES: dict[Any, str] = {
-    Plan: "restore it from a copy, or make the run again",
+    RunPlan: "restore it from a copy, or make the run again",
     TrainedPlan: "restore it, or prepare and train a new run: `fab train.prepare train.run`",
     OptimizerPlan: "restore it from a copy, or train anew: `fab optimizer.train`",
     Promoted: "name the run again: `fab ops.promote`",
     Gate: "decide again: `fab eval.gate`",
     GateEntry: "restore the ledger of gates from a copy: it counts how often a test set was used",
-    Sealed: "restore the folder from a copy, or make it again",
+    FileManifest: "restore the folder from a copy, or make it again",
     RunManifest: "restore the run from a copy, or go on with `fab train.resume`",
     FinishedRun: "restore the run from a copy, or go on with `fab train.resume`",
-    Tainted: "restore it from a copy: it says which takedowns block this folder",
+    TaintMarks: "restore it from a copy: it says which takedowns block this folder",
     Scores: "make it again: `fab eval.report`",
-    Pace: "remove it: the machine is measured again",
+    PipelinePace: "remove it: the machine is measured again",
     CleanFacts: "clean again: `fab dataset.clean`",
     SnapshotFacts: "restore it from a copy, or cut a new snapshot: `fab dataset.split`",
     FrozenEntry: "restore datasets.yaml from git: it says which snapshots there are",
     LedgerEntry: "restore datasets.yaml from git: it says which snapshots there are",
     Night: "restore it from a copy, or move it away: the nights begin anew",
-    Written: "make them again: `fab dataset.augment`",
-    Sent: "restore it from a copy: it says on which host the run is",
+    DerivedSetFacts: "make them again: `fab dataset.augment`",
+    RemoteRunHost: "restore it from a copy: it says on which host the run is",
     LoggedStep: "restore it from a copy, or move it away: what was logged is lost",
     AnswersHeader: "answer again: move the answers away, then `fab eval.generate`",
     AnswerRow: "answer again: move the answers away, then `fab eval.generate`",
@@ -438,21 +438,21 @@ REMEDIES: dict[Any, str] = {
     NamedRow: "restore the file from a copy, or make it again",
     Tombstone: "restore it from a copy: it says what was taken down",
     PersonStone: "restore it from a copy: it says what was taken down",
-    Chunk: "restore it from a copy: it says which chunks were taken",
+    FeedLine: "restore it from a copy: it says which chunks were taken",
     Acknowledged: "restore it from git: it says which differences are wanted",
     KeptSpec: "restore it from a copy, or remove it: every row then counts as touched",
     Receipt: "restore it from a copy",
 }
 
 
-def read_state(path: Path, shape: type[State]) -> State:
+def read_state_file(path: Path, shape: type[State]) -> State:
     """Return the value of the JSON file `path`; the SemError names where it is no `shape`."""
     return check_state(files.read_json(path), shape, str(path))
 
 
 def read_if_there(path: Path, shape: type[State]) -> State | None:
     """Return the value of the JSON file `path`, None where there is no file of that name."""
-    return read_state(path, shape) if path.exists() else None
+    return read_state_file(path, shape) if path.exists() else None
 
 
 def read_state_rows(path: Path, shape: type[State]) -> Iterator[State]:
@@ -476,7 +476,7 @@ def check_state(value: Any, shape: type[State], where: str) -> State:
         if fault["type"] == "missing":
             problem = f"key {place!r} is missing"
         else:
-            excerpt = settings.shortened(fault["input"])
+            excerpt = settings.shorten_value(fault["input"])
             problem = f"{place or 'the whole file'}: {fault['msg']}, not {excerpt}"
         remedy = REMEDIES.get(shape, "restore it from a copy, or make it anew")
         raise SemError(f"{where}: damaged: {problem}", remedy) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio, schema, settings, shape, slotspec
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.slotspec import LEVELS, THRESHOLDS, SlotFile, SlotSpec
 
 __all__ = ["LEVELS", "THRESHOLDS", "SlotSpec", "TaskSpec", "load_taskspec"]
@@ -144,7 +144,7 @@ def _check_ratios(written: dict[str, Any], split: EvalSplit, path: Path) -> None
 
 
 def _check_fields(spec: TaskSpec, path: Path) -> None:
-    fields = shape.properties(spec.io_schema, spec.io_schema)
+    fields = shape.schema_properties(spec.io_schema, spec.io_schema)
     slots = spec.rubric.get("slots", {})
     if not isinstance(slots, dict):
         raise SemError(f"{path}: rubric.slots is not a mapping", "write `field: {level: exact}`")
@@ -160,7 +160,7 @@ def _check_fields(spec: TaskSpec, path: Path) -> None:
 
 
 def _refuse_field(what: str, name: str, names: Any) -> None:
-    hint = nearest(name, names) if names else "io_schema declares no properties"
+    hint = suggest_nearest_name(name, names) if names else "io_schema declares no properties"
     raise SemError(f"{what}, which io_schema does not have", hint)
 
 

@@ -72,14 +72,14 @@ _SUBUNITS = {
 def __getattr__(name: str) -> object:
     # Read when they are asked for: CLDR's tables take a second.
     if name == "CODES":
-        return codes()
+        return iso_currency_codes()
     if name == "CURRENCIES":
         return currency_codes()
     raise AttributeError(name)
 
 
 @lru_cache(maxsize=1)
-def codes() -> tuple[str, ...]:
+def iso_currency_codes() -> tuple[str, ...]:
     """Return every ISO 4217 code that CLDR names."""
     return tuple(sorted(code for code in set().union(*locales.currency_spellings().values())))
 
@@ -138,7 +138,9 @@ def _key(text: str) -> str:
 
 def is_money(unit: str | None) -> bool:
     """Return True if `unit` is `currency` or an ISO 4217 code."""
-    return unit == "currency" or bool(unit and re.fullmatch("[A-Z]{3}", unit) and unit in codes())
+    return unit == "currency" or bool(
+        unit and re.fullmatch("[A-Z]{3}", unit) and unit in iso_currency_codes()
+    )
 
 
 # dimension -> {folded names: how many of the dimension's base unit}
@@ -188,7 +190,7 @@ _MEASURES = {
 
 
 @lru_cache(maxsize=1)
-def measures() -> dict[str, tuple[str, Decimal]]:
+def unit_conversions() -> dict[str, tuple[str, Decimal]]:
     """Folded unit name -> its dimension and how many base units it is."""
     return {
         name: (dimension, Decimal(factor))
@@ -203,9 +205,9 @@ def is_known_unit(unit: str) -> bool:
 
     `currency`, an ISO 4217 code, or a unit of measure.
     """
-    return unit.casefold() in measures() or is_money(unit)
+    return unit.casefold() in unit_conversions() or is_money(unit)
 
 
 def known_units() -> list[str]:
     """Return everything a slot may name as its unit."""
-    return ["currency", *codes(), *measures()]
+    return ["currency", *iso_currency_codes(), *unit_conversions()]

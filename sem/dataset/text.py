@@ -19,7 +19,7 @@ CODE_TAGS = ("script", "style", "svg", "textarea", "title", "xmp", "iframe", "no
 CLOSERS |= {name: re.compile(f"</{name}", re.I) for name in CODE_TAGS}
 
 
-def end_of(page: str, opened: str, position: int) -> int:
+def find_raw_text_end(page: str, opened: str, position: int) -> int:
     """Return where the comment or raw text `opened` before `position` ends in `page`.
 
     Its end when it does not.
@@ -30,18 +30,18 @@ def end_of(page: str, opened: str, position: int) -> int:
     return found.end() if found else len(page)
 
 
-def line(value: str) -> str:
+def single_line(value: str) -> str:
     """Return `value` on one line."""
-    return " ".join(clean(value).split())
+    return " ".join(clean_text(value).split())
 
 
-def normalise(value: str) -> str:
+def normalise_text(value: str) -> str:
     """Return `value` with its lines kept, runs of spaces and blank lines reduced to one."""
-    spaced = SPACE.sub(" ", clean(value).replace("\r\n", "\n").replace("\r", "\n"))
+    spaced = SPACE.sub(" ", clean_text(value).replace("\r\n", "\n").replace("\r", "\n"))
     return BLANK.sub("\n\n", re.sub(r" ?\n ?", "\n", spaced)).strip()
 
 
-def clean(value: str) -> str:
+def clean_text(value: str) -> str:
     """Return `value` in NFC without invisible characters."""
     if value.isascii() and value.isprintable():
         return value

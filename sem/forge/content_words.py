@@ -36,17 +36,17 @@ NUMBERS = dict(
 )
 
 
-def stems(text: str) -> list[str]:
+def content_stems(text: str) -> list[str]:
     """Return the stems of the content words of `text`, code included, in order."""
     folded = fold_case(text)
     words = [word for word in WORD.findall(folded) if not CJK.search(word)]
-    word_stems = [stem(word) for word in words if word not in STOP and len(word) > 2]
+    word_stems = [stem_word(word) for word in words if word not in STOP and len(word) > 2]
     for run in CJK.findall(folded):
         word_stems += [run[n : n + 2] for n in range(max(1, len(run) - 1))]
     return word_stems
 
 
-def stem(word: str) -> str:
+def stem_word(word: str) -> str:
     """Return `word` without its ending, `s` and `e` aside."""
     word = word.removesuffix("'s").removesuffix("\u2019s")
     if len(word) > STEM:
@@ -61,12 +61,12 @@ def fold_case(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def f1(text: str, other: str) -> float:
+def token_f1(text: str, other: str) -> float:
     """Token F1 of two texts by their stems (SQuAD, Rajpurkar et al. 2016); 1.0 when both are bare.
 
     Symmetric: 2 * shared / (all of one + all of the other), repeats counted.
     """
-    a, b = stems(text), stems(other)
+    a, b = content_stems(text), content_stems(other)
     if not a or not b:
         return float(fold_case(text).split() == fold_case(other).split())
     remaining, shared = list(b), 0

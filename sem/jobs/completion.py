@@ -8,7 +8,7 @@ The script holds every word and flag, so that a press of the tab key starts no P
 
 from collections.abc import Mapping
 
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.jobs.job import Job
 
 PROGRAMS = ("opensem", "opensem-cli")
@@ -41,7 +41,9 @@ def completion_script(shell: str, jobs: Mapping[str, Job], verbs: Mapping[str, s
     if shell == "fish":
         return "".join(_fish_lines(word, words[word]) for word in sorted(words))
     if shell not in ("bash", "zsh"):
-        raise SemError(f"no completion for the shell {shell!r}", nearest(shell, SHELLS))
+        raise SemError(
+            f"no completion for the shell {shell!r}", suggest_nearest_name(shell, SHELLS)
+        )
     cases = "\n".join(
         f'            {word}) words="{" ".join(_flags(words[word]))}" ;;' for word in sorted(words)
     )

@@ -48,7 +48,7 @@ def import_examples(
     if not all(names.values()):
         raise SemError(f"--rename {list(rename)}: not OLD=NEW", "write both names")
     project = Project.load(sem, set)
-    options = importers.Options(
+    options = importers.ImportOptions(
         task, tuple(only), names, limit, on_conflict, column_mapping.parse_column_pairs(map)
     )
     result = capture_feed.import_feed(project, path, options, datetime.now(UTC), again)
@@ -57,11 +57,11 @@ def import_examples(
     counts = list(result.counts())
     if counts:
         console.print_table("Rows left out", ("why", "rows"), counts)
-        console.note(f"each of them: {result.report}")
+        console.print_note(f"each of them: {result.report}")
     for text, count in sorted(result.notes.items()):
-        console.note(f"note: {text}" + (f" ({count} files)" if count > 1 else ""))
+        console.print_note(f"note: {text}" + (f" ({count} files)" if count > 1 else ""))
     result.check()
-    console.done(project.store)
+    console.print_output_path(project.store)
 
 
 @job("dataset.pull")
@@ -87,7 +87,7 @@ def pull_examples(
     from sem.dataset.ingest import capture_feed, column_mapping, importers, pull
 
     project = Project.load(sem, set)
-    options = importers.Options(
+    options = importers.ImportOptions(
         task=task, on_conflict=on_conflict, columns=column_mapping.parse_column_pairs(map)
     )
     result = pull.pull_source(project, source, options, datetime.now(UTC), ssh_config, replace)
@@ -99,9 +99,9 @@ def pull_examples(
     if counts:
         console.print_table("Left out", ("why", "count"), counts)
     for text in sorted(result.feed.notes):
-        console.note(f"note: {text}")
+        console.print_note(f"note: {text}")
     result.feed.check()
-    console.done(project.store)
+    console.print_output_path(project.store)
 
 
 @job("dataset.clean")
@@ -129,7 +129,7 @@ def clean_dataset(
 
     project = Project.load(sem, set)
     counts_tokens = tokens or project.settings("dataset", Dataset).clean.counts_tokens
-    how = clean.How(
+    how = clean.CleaningOptions(
         engine,
         ray_address,
         _tokenizer(project) if counts_tokens else None,
@@ -141,8 +141,8 @@ def clean_dataset(
     counts = [("read", result.tally.read), ("kept", result.tally.kept)]
     counts += [(f"rejected: {name}", n) for name, n in sorted(result.tally.reasons.items())]
     console.print_table(f"Cleaned {project.sem}", ("rows", "count"), counts)
-    console.note(f"report: {result.report}")
-    console.done(result.path)
+    console.print_note(f"report: {result.report}")
+    console.print_output_path(result.path)
 
 
 @job("dataset.split")
@@ -159,7 +159,7 @@ def split_dataset(sem: Sem = None, set: Overrides = ()) -> None:
     project = Project.load(sem, set)
     frozen, is_new = snapshot.freeze_snapshot(project, datetime.now(UTC))
     if not is_new:
-        console.note(f"the cut is the same as snapshot {frozen.name}: no new version")
+        console.print_note(f"the cut is the same as snapshot {frozen.name}: no new version")
     facts = frozen.facts
     rows = []
     for part in splits.PARTS:
@@ -170,16 +170,16 @@ def split_dataset(sem: Sem = None, set: Overrides = ()) -> None:
     columns = ("part", "rows", "groups", "domains", "rows off target", "balance")
     console.print_table(f"Snapshot {frozen.name}", columns, rows)
     if facts.get("held_groups"):
-        console.note(
+        console.print_note(
             f"{facts['held_groups']} groups stay in test: they were tested on before, and what "
             "was tested on is never trained on"
         )
     for text in snapshot.snapshot_doubts(facts):
-        console.note(f"note: {text}")
+        console.print_note(f"note: {text}")
     console.print_table(
         "Leakage certificate", certificate.COLUMNS, certificate.certificate_table(facts)
     )
-    console.done(frozen.folder / f"{frozen.name}.json")
+    console.print_output_path(frozen.folder / f"{frozen.name}.json")
 
 
 @job("dataset.stats")
@@ -212,11 +212,11 @@ def describe_dataset(
     if stats["certificate"]:
         console.print_table("In common", dataset_stats.SHARED, dataset_stats.shared_rows(stats))
     if stats["ungrounded"]:
-        console.note(
+        console.print_note(
             f"{stats['ungrounded']:,} label values are not in their input: "
             f"{project.reports / dataset_stats.UNGROUNDED}"
         )
-    console.done(path)
+    console.print_output_path(path)
 
 
 @job("dataset.diff")
@@ -244,7 +244,7 @@ def diff_snapshots(
     from sem.dataset.split import diff_report, snapshot_diff
 
     project = Project.load(sem, set)
-    difference = snapshot_diff.between(
+    difference = snapshot_diff.compare_snapshots(
         project, before, after, _token_counter(project) if tokens else None
     )
     title = f"{difference.before.name} to {difference.after.name}"
@@ -257,10 +257,10 @@ def diff_snapshots(
     path = diff_report.write_diff_report(project, difference)
     if acknowledge is not None:
         ledger = acknowledgement.write_acknowledgement(
-            project, difference, acknowledge, provenance.now()
+            project, difference, acknowledge, provenance.utc_now()
         )
-        console.note(f"acknowledged in {ledger}")
-    console.done(path)
+        console.print_note(f"acknowledged in {ledger}")
+    console.print_output_path(path)
 
 
 @job("dataset.augment")
@@ -294,7 +294,7 @@ def augment_training_rows(
         result = wrong_pairs.write_negative_pairs(project, snapshot, negatives, seed, show)
     else:
         counts_tokens = project.settings("dataset", Dataset).clean.counts_tokens
-        variants = augment.Wanted(
+        variants = augment.VariantOptions(
             tuple(kind) or tuple(page_edits.KINDS),
             each,
             seed,
@@ -306,7 +306,7 @@ def augment_training_rows(
     rows += [(f"refused: {reason}", n) for reason, n in result.facts["refused"].items()]
     title = f"{result.path.name}: {result.facts['rows']} rows"
     console.print_table(title, ("kind", "count"), rows)
-    console.done(result.path)
+    console.print_output_path(result.path)
 
 
 @job("dataset.export")
@@ -337,7 +337,7 @@ def export_examples(
     console.print_table(f"Export of {project.sem}", ("snapshot", "part", "format", "rows"), rows)
     if lines := export.how_to_use(format, out):
         print(f"# Axolotl's configuration reads it with\n{lines}")
-    console.done(out)
+    console.print_output_path(out)
 
 
 @job("dataset.migrate")
@@ -371,7 +371,7 @@ def migrate_store(
         *migrate.migration_table(result),
     ]
     console.print_table(f"migrated {project.sem}", ("what", "count"), rows)
-    console.done(path)
+    console.print_output_path(path)
 
 
 @job("dataset.takedown")
@@ -408,10 +408,12 @@ def take_down_rows(
         console.print_table("would be taken down", ("what", "count"), rows)
         return
     hits: list[str] = []
-    for result in takedown.run_takedowns(project, request, provenance.now(), console.note):
+    for result in takedown.run_takedowns(
+        project, request, provenance.utc_now(), console.print_note
+    ):
         name = result.receipt["takedown"]
         console.print_table(f"takedown {name}", ("what", "found"), takedown.receipt_table(result))
-        console.done(result.path)
+        console.print_output_path(result.path)
         hits += result.hits
     if hits:
         raise SemError(

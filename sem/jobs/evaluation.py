@@ -62,7 +62,7 @@ def generate_answers(
     before = subject.answer_subject(target)
     rows = [("answered", len(target.examples)), ("answered before", before)]
     console.print_table(f"{target.run.id} on {split}", ("what", "rows"), rows)
-    console.done(target.book.path)
+    console.print_output_path(target.book.path)
 
 
 @job("eval.judge")
@@ -94,19 +94,19 @@ def judge_answers(
     project = Project.load(sem, set)
     version = console.read_version(snapshot)
     session = judge_session.open_session(
-        project, run, split, version, mode, baseline, provenance.now()
+        project, run, split, version, mode, baseline, provenance.utc_now()
     )
     if estimate:
         rows = judge_session.estimate_session(session)
         console.print_table("estimate, without retries", ("what", "value"), rows)
-        console.done(session.book.path)
+        console.print_output_path(session.book.path)
         return
     label = f"verdicts of {session.run}"
     for _ in console.show_progress(session.hear(), len(session.cases), label):
         pass
     rows = judge_session.summary_rows(session)
     console.print_table(f"{session.run} on {split}", ("what", "value"), rows)
-    console.done(session.book.path)
+    console.print_output_path(session.book.path)
 
 
 @job("eval.report")
@@ -139,8 +139,10 @@ def report_run(
     run_id = scores["tuned"]["run"]
     folder = project.reports / run_id
     report.write_report(folder, scores)
-    eval_report_v1.write_eval_report(folder, scores, reading.after.tasks, provenance.now().date())
-    path = report_page.write_report_page(folder, scores, reading)
+    eval_report_v1.write_eval_report(
+        folder, scores, reading.after.tasks, provenance.utc_now().date()
+    )
+    path = report_page.write_html_report(folder, scores, reading)
     hard = backlog.backlog_rows(reading.compared.after, run_id, split)
     backlog.update_backlog(project, hard, split)
     title = f"{project.sem}: {baseline} vs {run_id}, {split}, n = {scores['tuned']['n']}"
@@ -149,15 +151,15 @@ def report_run(
         "by field (tuned)", report.field_columns(scores), report.field_rows(scores)
     )
     console.print_table(
-        f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.tags(hard)
+        f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.count_tags(hard)
     )
     for text in compare.group_notes(reading.after.examples):
-        console.note(f"note: {text}")
+        console.print_note(f"note: {text}")
     for line in report.test_sentences(scores):
         print(line)
     print(scores["verdict"])
     print(scores["rivals"]["sentence"])
-    console.done(path)
+    console.print_output_path(path)
 
 
 @job("eval.gate")
@@ -179,9 +181,11 @@ def gate_run(
     from sem.eval.gate import gate_inputs
 
     project = Project.load(sem, set)
-    request = gate_inputs.Request(project, run, baseline, split, console.read_version(snapshot))
+    request = gate_inputs.GateRequest(
+        project, run, baseline, split, console.read_version(snapshot)
+    )
     case = gate_inputs.decide_request(request)
-    path = gate_inputs.write_gate(request, case, provenance.now())
+    path = gate_inputs.write_gate(request, case, provenance.utc_now())
     rows = [
         (c.name, c.verdict, c.found, c.wanted, "; ".join(filter(None, (c.why, str(c.need)))))
         for c in case.verdict.checks
@@ -189,7 +193,7 @@ def gate_run(
     title = f"{project.sem}: {baseline} vs {case.run_id}, {split}"
     console.print_table(title, ("check", "verdict", "found", "wanted", "note"), rows)
     print(case.verdict.sentence())
-    console.done(path)
+    console.print_output_path(path)
     if case.verdict.exit_code == Insufficient.exit_code:
         raise Insufficient(case.verdict.sentence(), "add the rows or domains that the table names")
     if case.verdict.exit_code:
@@ -227,7 +231,9 @@ def plan_labels(
     console.print_table("what a claim needs", ("claim", "rows", "domains"), rows)
     project = Project.load(sem)
     if not snapshots.snapshot_versions(project):
-        console.note(f"{project.sem} has no snapshot yet: its own test part is not looked at")
+        console.print_note(
+            f"{project.sem} has no snapshot yet: its own test part is not looked at"
+        )
         return
     frozen = snapshots.load_snapshot(project, console.read_version(snapshot))
     domains = [example.site or example.id for example in frozen.examples("test")]
@@ -271,7 +277,7 @@ def sample_slots(
     if take:
         examples = {example.id: example for example in target.examples}
         sheet = spotcheck.take_sheet(take, target.tasks, examples)
-        changed = spotcheck.keep_labels(project, target, sheet, provenance.now().isoformat())
+        changed = spotcheck.keep_labels(project, target, sheet, provenance.utc_now().isoformat())
         rows = [
             ("labels", len(sheet.labels)),
             ("rows corrected in the store", changed),
@@ -279,16 +285,22 @@ def sample_slots(
         ]
         console.print_table(f"Spot-check of {target.run.id}", ("what", "count"), rows)
         if changed:
-            console.note("clean and split again: the corrected rows go into test, never train")
-        console.done(folder)
+            console.print_note(
+                "clean and split again: the corrected rows go into test, never train"
+            )
+        console.print_output_path(folder)
         return
     opinions = verdicts.load_verdicts(folder / f"verdicts.{split}.jsonl")
-    lines = spotcheck.choose_slots(compare.scored(target), opinions, count, target.settings.seed)
-    path = files.write_file(folder / f"spotcheck.{split}.csv", spotcheck.sheet(lines, target))
+    lines = spotcheck.choose_slots(
+        compare.score_run_answers(target), opinions, count, target.settings.seed
+    )
+    path = files.write_file(
+        folder / f"spotcheck.{split}.csv", spotcheck.format_spotcheck_csv(lines, target)
+    )
     reasons = sorted({line.why for line in lines})
     rows = [(why, sum(line.why == why for line in lines)) for why in reasons]
     console.print_table(f"Slots of {target.run.id} to check", ("why", "slots"), rows)
-    console.done(path)
+    console.print_output_path(path)
 
 
 @job("golden.add")
@@ -326,7 +338,7 @@ def add_golden_questions(
         entries = golden_edit.read_golden_entries(file)
     if task:
         entries = [(where, {"task": task, **entry}) for where, entry in entries]
-    how = golden_edit.Given(golden_edit.golden_columns(map), keep)
+    how = golden_edit.GoldenColumns(golden_edit.golden_columns(map), keep)
     result = golden_edit.add_golden_entries(project, entries, how, replace)
     rows = [
         ("added", len(result.added)),
@@ -337,7 +349,7 @@ def add_golden_questions(
         *((f"key {name} kept in meta", count) for name, count in sorted(result.kept.items())),
     ]
     console.print_table(f"golden set of {project.sem}", ("what", "entries"), rows)
-    console.done(project.golden.with_name("golden_set.json"))
+    console.print_output_path(project.golden.with_name("golden_set.json"))
 
 
 @job("golden.check")
@@ -362,13 +374,13 @@ def check_golden_set(
     if language is not None:
         languages.check_language(language, "--language")
     project = Project.load(sem)
-    count, findings, spoken = golden_edit.check_golden_set_entries(
+    count, findings, spoken = golden_edit.list_golden_set_faults(
         project, languages.detect_language, language
     )
     rows = [(finding.id, finding.problem, finding.detail) for finding in findings]
     console.print_table(f"golden set of {project.sem}", ("id", "problem", "detail"), rows)
     names = ", ".join(f"{name} {number}" for name, number in spoken.most_common())
-    console.note(f"{count} questions; languages: {names or 'not checked'}")
+    console.print_note(f"{count} questions; languages: {names or 'not checked'}")
     if findings:
         raise SemError(f"{len(findings)} findings in {count} questions", "correct them")
     print(f"{count} questions, nothing wrong")
@@ -384,4 +396,4 @@ def _take_strong_answers(project: Project, path: Path, split: str, snapshot: str
     count, strangers, missing = answers.take_answers(path, book, tasks)
     rows = [("kept", count), ("of no example here", strangers), ("without an answer", missing)]
     console.print_table(f"strong on {split}", ("what", "rows"), rows)
-    console.done(book)
+    console.print_output_path(book)

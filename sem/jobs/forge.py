@@ -37,23 +37,23 @@ def forge_examples(
     from sem.forge.teacher import cost_forecast
 
     project = Project.load(sem, set)
-    options = forge_job.Options(limit, yes, allow_plugins)
+    options = forge_job.ForgeOptions(limit, yes, allow_plugins)
     prepared = forge_run.prepare_forge(project, options, datetime.now(UTC))
     run_display.print_plan(prepared)
     if dry_run:
-        run_display.first(prepared)
+        run_display.print_first_request(prepared)
         return
-    cost = forge_run.pilot(prepared)
+    cost = forge_run.run_pilot(prepared)
     if cost is not None:
-        cost_forecast.allow(str(cost), yes)
-    forged = forge_run.forge(
+        cost_forecast.confirm_spending(str(cost), yes)
+    forged = forge_run.run_forge(
         prepared, lambda items: console.show_progress(items, prepared.items, "asking")
     )
     forge_run.finish_forge(
-        prepared, forged, run_display.cleaning(prepared.at), run_display.cleaning_bar
+        prepared, forged, run_display.forge_cleaning_options(prepared.at), run_display.cleaning_bar
     )
     run_display.print_result(prepared, forged)
-    console.done(forged.report)
+    console.print_output_path(forged.report)
 
 
 @job("forge.chunks")
@@ -70,11 +70,11 @@ def show_chunks(sem: Sem = None, allow_plugins: AllowPlugins = False, set: Overr
     project = Project.load(sem, set)
     view = survey.survey_documents(project, allow_plugins)
     for note in view.notes:
-        console.note(note)
+        console.print_note(note)
     console.print_table("Documents", survey.DOCUMENTS, view.document_rows())
     console.print_table("Skipped", survey.SKIPPED, view.skip_rows())
     console.print_table("In all", survey.TOTALS, view.total_rows())
-    console.done(survey.write_chunks(project, view))
+    console.print_output_path(survey.write_chunks(project, view))
 
 
 @job("forge.teacher")
@@ -101,20 +101,20 @@ def examine_teacher(
 
     project = Project.load(sem, set)
     settings = config.load_forge_config(project).settings.teacher
-    teacher = teachers.teacher(settings, project.root, datetime.now(UTC))
+    teacher = teachers.make_teacher(settings, project.root, datetime.now(UTC))
     exam = teacher_exam.prepare_exam(project, rows)
-    requests = [request for _, request in teacher_exam.requests(exam, teacher)]
+    requests = [request for _, request in teacher_exam.build_exam_requests(exam, teacher)]
     cost = teacher.client.estimate(requests)
     forecast = f"{cost.calls} calls of {teacher.name} for at most ${cost.at_most_usd:.4f}"
-    console.note(f"{forecast}, {cost.cached} more answered before")
+    console.print_note(f"{forecast}, {cost.cached} more answered before")
     if cost.at_most_usd:
-        cost_forecast.allow(forecast, yes)
-    result = teacher_exam.sit(exam, teacher, settings.min_right)
+        cost_forecast.confirm_spending(forecast, yes)
+    result = teacher_exam.run_teacher_exam(exam, teacher, settings.min_right)
     console.print_table(
         f"Teacher {teacher.name}", ("exam", ""), teacher_exam.exam_table(exam, result)
     )
     print(result.verdict)
-    console.done(teacher_exam.write_exam(exam, result, teacher.name))
+    console.print_output_path(teacher_exam.write_exam(exam, result, teacher.name))
     if not result.is_go:
         sys.exit(1)
 
@@ -140,9 +140,9 @@ def serve_teacher(
     from sem.lm.local import llamacpp
     from sem.lm.weights import gguf_files
 
-    path = gguf_files.locate(model, projects.project_tree())
+    path = gguf_files.locate_gguf(model, projects.project_tree())
     server = llamacpp.Server(llamacpp.Serving(path, port, context, slots, threads))
-    console.note(f"{server.name} answers, {slots} at once; Ctrl-C ends it")
+    console.print_note(f"{server.name} answers, {slots} at once; Ctrl-C ends it")
     print(server.address, flush=True)
     with suppress(KeyboardInterrupt):
         server.wait()

@@ -136,7 +136,7 @@ class Job:
 
     def parser(self, program: str | None = None) -> argparse.ArgumentParser:
         """Return the parser of its command line."""
-        parser = console.parser(self.document)
+        parser = console.make_argument_parser(self.document)
         parser.prog = program or parser.prog
         for parameter in self.parameters:
             _add_argument(parser, parameter)

@@ -34,9 +34,9 @@ def promote_run(
     from sem.ops import promote
 
     project = Project.load(sem, set)
-    promoted = promote.promote_tested_run(project, run, reason, provenance.now())
-    console.note(f"{promoted} is promoted")
-    console.done(project.promoted)
+    promoted = promote.promote_tested_run(project, run, reason, provenance.utc_now())
+    console.print_note(f"{promoted} is promoted")
+    console.print_output_path(project.promoted)
 
 
 @job("ops.nightly")
@@ -61,18 +61,18 @@ def check_promoted_run(
     from sem.ops import nightly
 
     os.umask(0o077)  # answers and verdicts may quote private pages
-    desk, at = nightly.desk(Project.load(sem, set)), provenance.now()
+    desk, at = nightly.load_nightly_folder(Project.load(sem, set)), provenance.utc_now()
     try:
-        with files.lock(desk.folder / ".lock", "the nightly run"):
+        with files.lock_file(desk.folder / ".lock", "the nightly run"):
             status = nightly.status_of_night(desk, at)
             if status and not again:
-                console.note(f"{at:%Y-%m-%d} has run already, {status}: {desk.history}")
+                console.print_note(f"{at:%Y-%m-%d} has run already, {status}: {desk.history}")
                 return
             if again:
                 shutil.rmtree(desk.night(at).reports, ignore_errors=True)
             night = nightly.run_night(desk, at)
     except Busy:
-        console.note("another nightly run is at work: nothing to do")
+        console.print_note("another nightly run is at work: nothing to do")
         return
     columns = (
         "split",
@@ -88,7 +88,7 @@ def check_promoted_run(
     if night["status"] != "ok":
         why = night.get("error", "slot accuracy fell")
         raise SemError(f"nightly {night['status']}: {why}; {night['alert']}", f"see {desk.alert}")
-    console.done(desk.history)
+    console.print_output_path(desk.history)
 
 
 @job("ops.install_cron")
@@ -109,8 +109,8 @@ def install_cron(
     project = Project.load(sem, set)
     if write:
         cron.write_crontab(project)
-        console.note("the crontab has the line; cron's output goes to the log")
-        console.done(cron.log(project))
+        console.print_note("the crontab has the line; cron's output goes to the log")
+        console.print_output_path(cron.cron_log_path(project))
     else:
         print(cron.cron_line(project))
 
@@ -140,7 +140,7 @@ def project_tokens(
     path = config or project.root / "configs" / "budget.yaml"
     settings = budget.load_budget(path)
     answers = budget.find_answers(project, run, split)
-    console.note(f"measured tokens: {answers or 'none yet; using the profile'}")
+    console.print_note(f"measured tokens: {answers or 'none yet; using the profile'}")
     projection = budget.project_daily_tokens(
         settings, budget.measure_tokens(answers) if answers else {}
     )
@@ -178,10 +178,12 @@ def backfill_rows(
     from sem.ops.backfill.work_queue import Queue
     from sem.ops.config import Backfill
 
-    project, at = Project.load(sem, set), provenance.now()
+    project, at = Project.load(sem, set), provenance.utc_now()
     if since:
         change = touched.change_since(project, since)
-        counts = Counter((work.kind, work.slots) for work in touched.work(project, change))
+        counts = Counter(
+            (work.kind, work.slots) for work in touched.plan_backfill_work(project, change)
+        )
         rows = [(kind, ", ".join(slots) or "-", n) for (kind, slots), n in sorted(counts.items())]
         console.print_table(f"touched since {change.since}", ("kind", "slots", "rows"), rows)
         console.print_table("left out", ("why", "rows"), sorted(change.left_out.items()))
@@ -190,9 +192,9 @@ def backfill_rows(
     settings = project.settings("backfill", Backfill)
     queue = Queue(backfill.queue_path(project))
     if since:
-        added = queue.add(touched.work(project, change))
-        console.note(f"{added:,} items are new in the queue")
-    desk = backfill.Desk(
+        added = queue.add(touched.plan_backfill_work(project, change))
+        console.print_note(f"{added:,} items are new in the queue")
+    desk = backfill.BackfillWorker(
         project,
         queue,
         f"{os.getpid()}-{secrets.token_hex(4)}",
@@ -210,8 +212,10 @@ def backfill_rows(
     console.print_table("queue", ("kind", "state", "items"), rows)
     console.print_table("failed", ("why", "items"), queue.reasons().items())
     if desk.model is None and states.get((touched.RELABEL, "queued")):
-        console.note("relabelling waits: no strong model is configured, or its cap is reached")
-    console.done(Path(backfill.queue_path(project)))
+        console.print_note(
+            "relabelling waits: no strong model is configured, or its cap is reached"
+        )
+    console.print_output_path(Path(backfill.queue_path(project)))
 
 
 @job("ops.launch")
@@ -243,20 +247,22 @@ def launch_on_cloud(
 
     project = Project.load(sem)
     target = find_run(project, run, finished=False)
-    request = cloud_task.Wanted(cloud, gpu, count, spot, max_cost, max_hours)
-    tools = cloud_launch.Tools.of(cloud)
+    request = cloud_task.CloudMachine(cloud, gpu, count, spot, max_cost, max_hours)
+    tools = cloud_launch.CloudTools.of(cloud)
     if yes:
         cloud_launch.refuse_cpu(target)
         cloud_launch.train_on_cloud(project, target, request, tools)
-        console.done(target.folder)
+        console.print_output_path(target.folder)
         return
     path = cloud_launch.write_cloud_task(project, target, request)
     print(path.read_text("utf-8"))
     if price:
-        cloud_launch.price(tools, path)
+        cloud_launch.show_rental_price(tools, path)
     else:
-        console.note(f"nothing was rented; the price: `sky launch --dryrun {path}` or --price")
-    console.done(path)
+        console.print_note(
+            f"nothing was rented; the price: `sky launch --dryrun {path}` or --price"
+        )
+    console.print_output_path(path)
 
 
 def _nightly_row(name: str, split: dict[str, Any]) -> tuple[object, ...]:

@@ -37,15 +37,15 @@ def write_optimizer_pairs(
 
     root = projects.project_tree()
     settings = optimizer_data.pair_settings(root, list(set))
-    with files.lock(root / optimizer_data.FOLDER / ".data.lock", "the optimizer's data"):
+    with files.lock_file(root / optimizer_data.FOLDER / ".data.lock", "the optimizer's data"):
         pairs = optimizer_data.build_pairs(root, settings, list(also))
         path = optimizer_data.save_pairs(root, pairs, settings)
     columns = ("part", "pairs", "distinct subjects", "families", "categories")
     rows = [(name, *counts.values()) for name, counts in pairs.counts().items()]
     console.print_table("pairs", columns, rows)
     for reason, count in sorted(pairs.left_out.items()):
-        console.note(f"left out: {count} {reason}")
-    console.done(path)
+        console.print_note(f"left out: {count} {reason}")
+    console.print_output_path(path)
 
 
 @job("optimizer.train")
@@ -71,7 +71,7 @@ def train_optimizer(
     folder = optimizer_train.run_optimizer_training(root, settings, train, val)
     if promote:
         optimizer_train.promote_optimizer(root, folder.name)
-    console.done(folder)
+    console.print_output_path(folder)
 
 
 @job("optimizer.rewrite")
@@ -105,7 +105,7 @@ def rewrite_prompts(
             print(jsonio.canonical_json({"raw_prompt": raw, "confidence": sure, **vars(rewrite)}))
         else:
             print(f"{rewrite.text}\n")
-            console.note(f"confidence {sure:.2f}, {rewrite.tokens} tokens")
+            console.print_note(f"confidence {sure:.2f}, {rewrite.tokens} tokens")
 
 
 @job("optimizer.eval")
@@ -139,11 +139,13 @@ def evaluate_optimizer(
     from sem.optimizer.model import rewriter
 
     root = projects.project_tree()
-    request = trial.Wanted(rows, pairs, seed, questions, answer_with, judge)
-    result = trial.run_trial(root, rewriter.find_optimizer(root, name), request, provenance.now())
+    request = trial.TrialOptions(rows, pairs, seed, questions, answer_with, judge)
+    result = trial.run_trial(
+        root, rewriter.find_optimizer(root, name), request, provenance.utc_now()
+    )
     for title, columns, table in result.tables:
         console.print_table(title, columns, table)
-    console.done(result.page)
+    console.print_output_path(result.page)
     if result.stopped:
         raise result.stopped
 

@@ -29,11 +29,11 @@ def export_package(
 
     project = Project.load(sem)
     source = find_run(project, run)
-    folder = bundle.export(project, source, list(target))
+    folder = bundle.build_package(project, source, list(target))
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     rows = [(path.relative_to(folder), f"{path.stat().st_size:,}") for path in files]
     console.print_table(f"package of {source.id}", ("file", "bytes"), rows)
-    console.done(folder)
+    console.print_output_path(folder)
 
 
 @job("package.verify")
@@ -67,7 +67,7 @@ def verify_package(
     print(f"every file of {folder.name} is as the manifest says")
     if answers:
         _repeat_answers(Project.load(sem, set), folder, answers)
-    console.done(folder)
+    console.print_output_path(folder)
 
 
 def _package_of_run(sem: str | None, run: str | None) -> Path:

@@ -11,7 +11,7 @@ from sem.core.project import Project
 from sem.jobs import evaluation, train
 from sem.jobs import package as packages
 from sem.jobs.job import OlderName, Overrides, Positional, RunId, job
-from sem.jobs.pipeline import Stages
+from sem.jobs.pipeline import StageRunner
 
 SplitName = Literal["val", "test", "golden"]
 ProjectName = Annotated[
@@ -29,7 +29,7 @@ def score_baseline(
 ) -> None:
     """Show what the untouched model answers, and how much of it is right."""
     target = Project.load(project, set)
-    stages, rows = Stages(target.sem), []
+    stages, rows = StageRunner(target.sem), []
     for name in split or _splits(target):
         stages.run("eval.generate", evaluation.generate_answers, run="base", split=name, set=set)
         rows.append((name, *_accuracy(target, "base", name)))
@@ -46,10 +46,10 @@ def train_project(project: ProjectName = None, set: Overrides = ()) -> None:
     run = plan.prepare_training(target, None)
     console.print_table(f"run {run.id}", ("what", "value"), plan.plan_summary(run.plan()))
     if run.is_finished:
-        console.note(f"run {run.id} is of these very settings and finished")
-        console.done(run.folder)
+        console.print_note(f"run {run.id} is of these very settings and finished")
+        console.print_output_path(run.folder)
         return
-    Stages(target.sem).run("train.run", train.train_run, run=run.id)
+    StageRunner(target.sem).run("train.run", train.train_run, run=run.id)
 
 
 @job("eval")
@@ -63,7 +63,7 @@ def evaluate_project(
     from sem.projects import status
 
     target = Project.load(project, set)
-    tuned, stages = runs.find_run(target, run), Stages(target.sem)
+    tuned, stages = runs.find_run(target, run), StageRunner(target.sem)
     for name in ("base", tuned.id):
         stages.run("eval.generate", evaluation.generate_answers, run=name, split=split, set=set)
     stages.run("eval.report", evaluation.report_run, run=tuned.id, split=split, set=set)
@@ -90,7 +90,7 @@ def show_report(
         import webbrowser
 
         webbrowser.open(page.resolve().as_uri())
-    console.done(page)
+    console.print_output_path(page)
 
 
 @job("package")
@@ -102,7 +102,7 @@ def package_project(
 ) -> None:
     """Write a run as a package, verify every file of it, ask proven answers again."""
     target = Project.load(project, set)
-    run_id, stages = runs.find_run(target, run).id, Stages(target.sem)
+    run_id, stages = runs.find_run(target, run).id, StageRunner(target.sem)
     stages.run("package.export", packages.export_package, run=run_id)
     stages.run("package.verify", packages.verify_package, run=run_id, answers=answers, set=set)
 
@@ -135,11 +135,11 @@ def initialise_tree(
             copied += 1
     if not (root / projects.MARKER).exists() and not (root / "fabric.yaml").exists():
         files.write_file(root / projects.MARKER, f"opensem {__version__}\n")
-    console.note(f"{copied} settings copied to {root / 'configs'}")
+    console.print_note(f"{copied} settings copied to {root / 'configs'}")
     if not Path.cwd().resolve().is_relative_to(root.resolve()):
-        console.note(f"work there with `cd {root.resolve()}`, or from anywhere with")
-        console.note(f"export SEM_ROOT={root.resolve()}")
-    console.done(root)
+        console.print_note(f"work there with `cd {root.resolve()}`, or from anywhere with")
+        console.print_note(f"export SEM_ROOT={root.resolve()}")
+    console.print_output_path(root)
 
 
 def _shared_settings() -> list[Path]:
@@ -160,7 +160,7 @@ def _splits(project: Project) -> list[str]:
     """Return test, and golden where the project has such a set."""
     from sem.eval.answers import golden
 
-    has_golden = project.golden.exists() or golden.written(project) is not None
+    has_golden = project.golden.exists() or golden.find_golden_set(project) is not None
     return ["test", "golden"] if has_golden else ["test"]
 
 
@@ -170,7 +170,7 @@ def _accuracy(project: Project, run_id: str, split: str) -> tuple[str, str, str]
     from sem.eval.report import compare
     from sem.eval.scoring import metrics
 
-    scores = compare.scored(subject.resolve_subject(project, run_id, split, None))
-    totals = metrics.totals(scores)
+    scores = compare.score_run_answers(subject.resolve_subject(project, run_id, split, None))
+    totals = metrics.compute_totals(scores)
     share = "-" if totals["accuracy"] is None else f"{totals['accuracy']:.1%}"
     return str(totals["n"]), share, f"{totals['schema_valid']:.1%}"

@@ -58,7 +58,7 @@ def run_pipeline(sem: Sem = None, minutes: Minutes = None, set: Overrides = ()) 
     """
     limit = _read_minutes(minutes)
     target = Project.load(sem, set)
-    stages = Stages(target.sem)
+    stages = StageRunner(target.sem)
     overrides = list(set)
     for name, stage in (
         ("dataset.clean", dataset.clean_dataset),
@@ -90,7 +90,7 @@ def run_pipeline(sem: Sem = None, minutes: Minutes = None, set: Overrides = ()) 
     print(f"package: {target.packages / run.id}")
 
 
-class Stages:
+class StageRunner:
     """Runs the jobs of a path one after another, and notes how long each took."""
 
     def __init__(self, sem: str) -> None:
@@ -102,7 +102,7 @@ class Stages:
 
         In this process: importing torch and transformers anew for each stage costs a minute.
         """
-        console.note(f"--- {name} {as_words({'sem': self.sem, **arguments})}")
+        console.print_note(f"--- {name} {as_words({'sem': self.sem, **arguments})}")
         began = time.monotonic()
         function(sem=self.sem, **arguments)
         gc.collect()
@@ -124,11 +124,11 @@ def decide_on_promotion(project: Project, run_id: str, overrides: list[str]) -> 
     from sem.core import provenance
     from sem.eval.gate import gate_inputs, margins
 
-    request = gate_inputs.Request(
+    request = gate_inputs.GateRequest(
         Project.load(project.sem, overrides), run_id, "base", "test", None
     )
     case = gate_inputs.decide_request(request)
-    gate_inputs.write_gate(request, case, provenance.now())
+    gate_inputs.write_gate(request, case, provenance.utc_now())
     lacking = [c for c in case.verdict.checks if c.verdict in (margins.FAIL, margins.INSUFFICIENT)]
     lacking.sort(key=lambda check: check.verdict != margins.FAIL)
     lines = [f"gate: {case.verdict.sentence()}"]
@@ -160,7 +160,7 @@ def _read_minutes(text: str | None) -> float | None:
     from sem.lm.local import hardware
 
     if text == "auto":
-        return 8.0 if hardware.detect().dtype == "bfloat16" else 15.0
+        return 8.0 if hardware.detect_hardware().dtype == "bfloat16" else 15.0
     try:
         minutes = float(text) if text is not None else None
     except ValueError:
@@ -176,7 +176,7 @@ class TimeFit:
     def __init__(self, project: Project, seconds: float, began: float) -> None:
         self.project, self.seconds, self.began = project, seconds, began
         self.path = project.reports / "pace.json"
-        stored, key = state.read_if_there(self.path, state.Pace), self._key()
+        stored, key = state.read_if_there(self.path, state.PipelinePace), self._key()
         self.choice: Any = stored if stored and stored["key"] == key else {"key": key}
 
     def _key(self) -> str:
@@ -185,7 +185,7 @@ class TimeFit:
         from sem.lm.local import hardware
         from sem.train import recipe
 
-        project, machine = self.project, hardware.detect()
+        project, machine = self.project, hardware.detect_hardware()
         parts = [
             snapshot.load_snapshot(project).sha256,
             str(recipe.load_recipe(project)),
@@ -203,7 +203,7 @@ class TimeFit:
             self.choice["pace"] = vars(pace)
             self.choice["answers"] = pacing.answers_that_fit(pace, self.seconds)
         pace, count = self.choice["pace"], self.choice["answers"]
-        console.note(
+        console.print_note(
             f"this machine trains an example in {pace['train_example_s']:.2f} s and answers one "
             f"in about {pace['answer_s']:.2f} s: {count} of {pace['rows']} test rows are answered"
         )
@@ -225,9 +225,11 @@ class TimeFit:
             self.choice["examples"] = pacing.examples_that_fit(
                 measured, self.project, seconds_left
             )
-            files.write_file(self.path, jsonio.pretty(self.choice))
+            files.write_file(self.path, jsonio.pretty_json(self.choice))
         count, most = self.choice["examples"], self.choice["pace"]["examples"]
-        console.note(f"trained on: {count} of {most} examples, to end in {self.seconds:.0f} s")
+        console.print_note(
+            f"trained on: {count} of {most} examples, to end in {self.seconds:.0f} s"
+        )
         if count == most:
             return []
         # So short a training has one checkpoint: answering for it would choose nothing.
@@ -248,7 +250,7 @@ def _show_scores(project: Project, path: Any) -> None:
     """Print the table of baseline and tuned, the verdict, and what a constant would have had."""
     from sem.eval.report import report
 
-    scores: Any = state.read_state(path, state.Scores)
+    scores: Any = state.read_state_file(path, state.Scores)
     title = f"{project.sem}: baseline vs tuned, n = {scores['tuned']['n']} unseen examples"
     console.print_table(title, report.report_columns(scores), report.report_table(scores))
     print(scores["verdict"])

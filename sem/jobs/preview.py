@@ -48,7 +48,7 @@ def preview_contribution(
     request = locals()
     from sem.preview import command
 
-    command.run_preview(command.Request(**request))
+    command.run_preview(command.PreviewRequest(**request))
 
 
 @job("preview.validate")

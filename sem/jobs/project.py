@@ -41,8 +41,8 @@ def create_project(
     else:
         project = new.create_from_template(root, name, template, base)
     projects.set_current_project(root, project.name)
-    console.note(f"{project.name} is the current project; next: opensem-cli add-data FILES…")
-    console.done(project.folder("configs"))
+    console.print_note(f"{project.name} is the current project; next: opensem-cli add-data FILES…")
+    console.print_output_path(project.folder("configs"))
 
 
 @job("sem.list")
@@ -57,7 +57,7 @@ def list_projects() -> None:
 
     root = projects.project_tree()
     columns = ("project", "current", "layout", "documents", "runs", "promoted")
-    console.print_table(f"projects of {root}", columns, status.overview(root))
+    console.print_table(f"projects of {root}", columns, status.list_project_rows(root))
 
 
 @job("sem.use")
@@ -71,8 +71,8 @@ def use_project(name: ProjectName) -> None:
     Writes  .opensem_project
     """
     path = projects.set_current_project(projects.project_tree(), name)
-    console.note(f"{name} is the current project")
-    console.done(path)
+    console.print_note(f"{name} is the current project")
+    console.print_output_path(path)
 
 
 @job("sem.status")
@@ -89,7 +89,7 @@ def show_project(sem: Sem = None) -> None:
     state = status.project_status(project)
     console.print_table(f"project {project.sem}", ("what", "found"), state.rows)
     for fault in state.damaged:
-        console.note(f"damaged: {fault}")
+        console.print_note(f"damaged: {fault}")
     if state.damaged:
         raise SemError(f"{len(state.damaged)} things of {project.sem} cannot be read", "see above")
     print(f"next: {state.next}")
@@ -115,15 +115,15 @@ def add_documents(
     from sem.projects import add_data
 
     project = Project.load(sem)
-    place = projects.Place(project.sem, project.root)
+    place = projects.ProjectLocation(project.sem, project.root)
     added = add_data.copy_documents(place, files, replace)
     rows = [(document.name, f"{document.bytes:,}", document.state) for document in added]
     console.print_table(f"documents of {project.sem}", ("file", "bytes", "state"), rows)
-    left_out = add_data.left_out(files)
+    left_out = add_data.count_skipped_files(files)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
     if kinds:
-        console.note(f"left out of folders, as no forge reads them: {kinds}")
-    console.done(place.raw)
+        console.print_note(f"left out of folders, as no forge reads them: {kinds}")
+    console.print_output_path(place.raw)
 
 
 @job("sem.delete")
@@ -146,7 +146,7 @@ def delete_project(
     console.print_table(f"goes with {name}", ("what", "how much"), listing.rows)
     if not yes and not console.ask_yes_no(f"delete {name}?"):
         raise SemError("nothing was deleted", "answer y, or add --yes")
-    delete.delete(listing)
+    delete.remove_project_folders(listing)
     print(f"deleted {name}")
 
 
@@ -181,8 +181,10 @@ def fetch_weights(
     root = projects.project_tree()
     for weights_name in name or [Project.load(sem).base_model_id]:
         base = weights.resolve_weights(slugs.get(weights_name, weights_name), root)
-        console.note(f"{weights_name}: {base.revision}; {base.precision_note}; {base.licence}")
-        console.done(base.folder)
+        console.print_note(
+            f"{weights_name}: {base.revision}; {base.precision_note}; {base.licence}"
+        )
+        console.print_output_path(base.folder)
 
 
 @job("env.check")
@@ -200,13 +202,13 @@ def check_environment() -> None:
     root = projects.project_tree()
     sections = (
         environment.environment_versions(lock),
-        environment.machine(root),
-        environment.present(root),
+        environment.describe_machine(root),
+        environment.list_models_and_keys(root),
     )
     console.print_table(
         "environment", ("what", "here"), [row for rows in sections for row in rows]
     )
-    odd = environment.differing(lock) if lock else []
+    odd = environment.find_version_mismatches(lock) if lock else []
     if lock and odd:
         raise SemError(
             f"{len(odd)} packages are not as {lock.name} says, first {odd[0]}",
@@ -233,4 +235,4 @@ def write_demo_store(
     rows = write.demo_rows(project.tasks, seed, examples)
     counts = Counter(row.task for row in rows)
     console.print_table("demo examples", ("task", "rows"), sorted(counts.items()))
-    console.done(write.write_demo_rows(project.store, rows))
+    console.print_output_path(write.write_demo_rows(project.store, rows))

@@ -45,15 +45,15 @@ def prepare_run(
     from sem.train.run import plan
 
     project = Project.load(sem, set)
-    machine = hardware.described(device) if device else None
+    machine = hardware.parse_device(device) if device else None
     run = plan.prepare_training(project, console.read_version(snapshot), machine=machine)
     resolved = run.plan()
     checks = [(check["name"], check["found"]) for check in resolved["preflight"]]
     console.print_table("checked", ("what", "found"), checks)
     console.print_table(f"run {run.id}", ("what", "value"), plan.plan_summary(resolved))
     for doubt in plan.plan_doubts(resolved):
-        console.note(doubt)
-    console.done(run.folder / "run.json")
+        console.print_note(doubt)
+    console.print_output_path(run.folder / "run.json")
 
 
 @job("train.run", runs_on_hosts=True)
@@ -96,7 +96,7 @@ def train_run(
         code = remote_jobs.run_on_host(project, target, host, resume, detach, processes)
         if code:
             sys.exit(code)
-        console.done(target.folder)
+        console.print_output_path(target.folder)
         return
     if processes != 1 or ray_address:
         sys.exit(_train_in_processes(project, target, resume, processes, ray_address))
@@ -106,7 +106,7 @@ def train_run(
     names = ("steps", "train_loss", "train_runtime", "resumed_from")
     rows = [(name, result[name]) for name in names if result.get(name) is not None]
     console.print_table(f"run {target.id}", ("what", "value"), rows)
-    console.done(target.folder)
+    console.print_output_path(target.folder)
 
 
 @job("train.resume", runs_on_hosts=True)
@@ -158,13 +158,13 @@ def show_rows(
         project, frozen, weights.base_of(project), recipe.load_recipe(project)
     )
     examples = {example.id: example for example in view.examples}
-    for row in show.picked(view.rows, rows, list(id) or None):
-        spans = show.spans(row, examples[row.id], view.writer)
+    for row in show.pick_rows(view.rows, rows, list(id) or None):
+        spans = show.iterate_spans(row, examples[row.id], view.writer)
         title = f"{row.id} ({row.task}): {row.prompt} + {row.trained} tokens"
         console.print_marked_text(
             title, [(s.text, show.STYLES[s.kind], s.weight > 0) for s in spans]
         )
-    total = show.counts(view.rows.kept, examples, view.writer)
+    total = show.count_tokens_by_kind(view.rows.kept, examples, view.writer)
     whole = sum(total.values())
     table = [(kind, f"{count:,}", f"{count / whole:.1%}") for kind, count in total.items()]
     console.print_table(f"all {len(view.rows.kept)} rows", ("tokens", "count", "share"), table)
@@ -186,11 +186,11 @@ def attach_to_run(host: RequiredHostName, sem: Sem = None, run: RunId = None) ->
 
     project = Project.load(sem)
     target = find_run(project, run, finished=False)
-    code = remote_jobs.attach(project, target, host)
+    code = remote_jobs.follow_remote_job(project, target, host)
     if code:
         sys.exit(code)
-    console.note(f"fetch it with `fab -H {host} train.pull`")
-    console.done(target.folder / "host")
+    console.print_note(f"fetch it with `fab -H {host} train.pull`")
+    console.print_output_path(target.folder / "host")
 
 
 @job("train.status", runs_on_hosts=True)
@@ -204,9 +204,9 @@ def show_remote_runs(host: RequiredHostName, sem: Sem = None) -> None:
     from sem.train.remote import remote_jobs
 
     project = Project.load(sem)
-    rows = remote_jobs.status(project, host)
+    rows = remote_jobs.list_remote_runs(project, host)
     if not rows:
-        console.note(f"no run of {project.sem} on {host}")
+        console.print_note(f"no run of {project.sem} on {host}")
     console.print_table(f"{project.sem} on {host}", remote_jobs.COLUMNS, rows)
 
 
@@ -222,7 +222,9 @@ def cancel_run(host: RequiredHostName, sem: Sem = None, run: RunId = None) -> No
 
     project = Project.load(sem)
     target = find_run(project, run, finished=False)
-    console.note(f"run {target.id} on {host}: {remote_jobs.cancel_on_host(project, target, host)}")
+    console.print_note(
+        f"run {target.id} on {host}: {remote_jobs.cancel_on_host(project, target, host)}"
+    )
 
 
 @job("train.pull", runs_on_hosts=True)
@@ -248,7 +250,7 @@ def pull_run(
     project = Project.load(sem)
     target = find_run(project, run, finished=False)
     remote_jobs.pull_from_host(project, target, host, checkpoints)
-    console.done(target.folder)
+    console.print_output_path(target.folder)
 
 
 @job("train.sweep")
@@ -270,9 +272,9 @@ def sweep_recipe(sem: Sem = None, snapshot: SnapshotVersion = None, set: Overrid
     table, folder = sweep.run_sweep(project, console.read_version(snapshot))
     title = f"sweep {table.name}: {table.sweep.metric}"
     console.print_table(title, sweep_points.COLUMNS, sweep_points.point_rows(table))
-    console.note(sweep_points.verdict(table))
-    console.note(sweep_points.caveat(table))
-    console.done(folder / "sweep.json")
+    console.print_note(sweep_points.describe_best_point(table))
+    console.print_note(sweep_points.sweep_caveat(table))
+    console.print_output_path(folder / "sweep.json")
 
 
 @job("train.compare")
@@ -299,10 +301,12 @@ def compare_runs(
     comparison = run_compare.compared_runs(project, sides)
     columns = ("what", *comparison["runs"])
     console.print_table(f"{project.sem}: runs", columns, run_compare.compare_table(comparison))
-    tests = map(run_compare.test_sentence, comparison["test"])
-    for line in (*run_compare.notes(comparison), *tests):
-        console.note(line)
-    console.done(run_compare.write_run_comparison(project, comparison, sides) / "compare.md")
+    tests = map(run_compare.describe_test_result, comparison["test"])
+    for line in (*run_compare.list_comparison_notes(comparison), *tests):
+        console.print_note(line)
+    console.print_output_path(
+        run_compare.write_run_comparison(project, comparison, sides) / "compare.md"
+    )
 
 
 def _train_in_processes(

@@ -75,7 +75,7 @@ def run_verb(argv: Sequence[str]) -> None:
     if job is None:
         close = get_close_matches(verb, [*VERBS, *jobs], n=1)
         hint = f"did you mean {close[0]!r}?" if close else "see opensem --help"
-        console.fail(f"no verb {verb!r}\n       {hint}", 2)
+        console.exit_with_error(f"no verb {verb!r}\n       {hint}", 2)
     if verb == "status" and rest and not rest[0].startswith("-"):
         rest = ["--sem", *rest]
     end = rest.index("--") if "--" in rest else len(rest)

@@ -18,7 +18,7 @@ from sem.eval.config import EvalSettings
 
 
 @dataclass(frozen=True)
-class Budget:
+class TokenBudget:
     """What may be spent."""
 
     daily_tokens: int
@@ -69,14 +69,14 @@ class Mitigations:
 class BudgetSettings:
     """configs/budget.yaml; `notes` is free text that older files carry."""
 
-    budget: Budget
+    budget: TokenBudget
     traffic_profile: dict[str, Traffic]
     mitigations: Mitigations = field(default_factory=Mitigations)
     notes: str = ""
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeanTokens:
     """Mean tokens of one task over `rows` answers."""
 
     rows: int
@@ -85,7 +85,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Line:
+class BudgetLine:
     """The projection of one kind of page."""
 
     page: str
@@ -100,8 +100,8 @@ class Line:
 class Projection:
     """Every line, and what their sum means for the budget."""
 
-    lines: tuple[Line, ...]
-    budget: Budget
+    lines: tuple[BudgetLine, ...]
+    budget: TokenBudget
 
     @property
     def daily_tokens(self) -> float:
@@ -146,7 +146,7 @@ def find_answers(sem: Project, run: str | None, split: str) -> Path | None:
     return None
 
 
-def measure_tokens(answers: Path) -> dict[str, Measured]:
+def measure_tokens(answers: Path) -> dict[str, MeanTokens]:
     """Return mean tokens by task over the rows of the file `answers`."""
     sums: dict[str, list[float]] = {}
     for number, row in enumerate(files.read_values(answers), 1):
@@ -159,13 +159,13 @@ def measure_tokens(answers: Path) -> dict[str, Measured]:
         total = sums.setdefault(str(row.get("task")), [0, 0, 0])
         for place, count in enumerate((1, *tokens)):
             total[place] += count
-    return {task: Measured(int(n), a / n, b / n) for task, (n, a, b) in sums.items()}
+    return {task: MeanTokens(int(n), a / n, b / n) for task, (n, a, b) in sums.items()}
 
 
 COUNTS = ("tokens_in", "tokens_out")
 
 
-def project_daily_tokens(config: BudgetSettings, measured: Mapping[str, Measured]) -> Projection:
+def project_daily_tokens(config: BudgetSettings, measured: Mapping[str, MeanTokens]) -> Projection:
     """Return the daily tokens of `config`'s traffic, with `measured` tokens where a task has
     them.
     """
@@ -178,7 +178,7 @@ def project_daily_tokens(config: BudgetSettings, measured: Mapping[str, Measured
         requests = traffic.requests_per_day * (1 - config.mitigations.caching_hit_rate)
         source = f"measured, n={measurement.rows:,}" if measurement else "profile"
         daily = requests * (prompt + completion)
-        lines.append(Line(page, traffic.requests_per_day, prompt, completion, daily, source))
+        lines.append(BudgetLine(page, traffic.requests_per_day, prompt, completion, daily, source))
     return Projection(tuple(lines), config.budget)
 
 

@@ -23,7 +23,7 @@ def cron_line(project: Project) -> str:
     return f"17 * * * * {command} >>{shlex.quote(str(log))} 2>&1".replace("%", "\\%")
 
 
-def installed(text: str, project: Project) -> str:
+def insert_cron_block(text: str, project: Project) -> str:
     """Return the crontab `text` with the block of `project` in it once, everything else as it
     was.
     """
@@ -49,12 +49,15 @@ def write_crontab(project: Project) -> None:
     if read.returncode and "no crontab" not in read.stderr:
         raise SemError(f"crontab -l: {read.stderr.strip()[:200]}", "ask who runs this machine")
     process = subprocess.run(
-        ["crontab", "-"], input=installed(read.stdout, project), capture_output=True, text=True
+        ["crontab", "-"],
+        input=insert_cron_block(read.stdout, project),
+        capture_output=True,
+        text=True,
     )
     if process.returncode:
         raise SemError(f"crontab: {process.stderr.strip()[:200]}", "the crontab is as it was")
 
 
-def log(project: Project) -> Path:
+def cron_log_path(project: Project) -> Path:
     """Return where cron's output goes."""
     return project.root / "reports" / project.sem / "nightly" / "cron.log"

@@ -17,13 +17,13 @@ KEYS = ("HF_TOKEN", "WANDB_API_KEY")
 Row = tuple[str, str]
 
 
-def differing(lock: Path) -> list[str]:
+def find_version_mismatches(lock: Path) -> list[str]:
     """Return each package of `lock` that is absent or of another version here, as `name.
 
     Found, locked`.
     """
     differences = []
-    for name, locked, marker in pins(lock):
+    for name, locked, marker in read_lock_pins(lock):
         try:
             installed = version(name)
         except PackageNotFoundError:
@@ -34,7 +34,7 @@ def differing(lock: Path) -> list[str]:
     return differences
 
 
-def pins(lock: Path) -> list[tuple[str, str, str]]:
+def read_lock_pins(lock: Path) -> list[tuple[str, str, str]]:
     """Return name, version and platform marker (often empty) of every line of `lock` that pins."""
     lines = files.read_text(lock).splitlines()
     return [(m[1], m[2], m[3] or "") for line in lines if (m := PIN.match(line))]
@@ -46,9 +46,9 @@ def environment_versions(lock: Path | None) -> list[Row]:
     rows += [(name, _version(name)) for name in SHOWN]
     if lock is None:
         return rows
-    odd = differing(lock)
+    odd = find_version_mismatches(lock)
     state = "as locked" if not odd else f"{len(odd)} differ: {'; '.join(odd[:3])}"
-    return [*rows, (f"{len(pins(lock))} packages of {lock.name}", state)]
+    return [*rows, (f"{len(read_lock_pins(lock))} packages of {lock.name}", state)]
 
 
 def _version(name: str) -> str:
@@ -58,7 +58,7 @@ def _version(name: str) -> str:
         return "absent"
 
 
-def machine(root: Path) -> list[Row]:
+def describe_machine(root: Path) -> list[Row]:
     """Processor, memory and free disk at `root`, and the kind of GPU when there is one."""
     free = shutil.disk_usage(root).free / 2**30
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -77,7 +77,7 @@ def _gpu() -> str:
     return "AMD" if Path("/dev/kfd").exists() else "none: everything runs on the CPU"
 
 
-def present(root: Path) -> list[Row]:
+def list_models_and_keys(root: Path) -> list[Row]:
     """Base models on this disk, and which keys are set (never their values)."""
     models = sorted(path.parent.name for path in root.glob("models/base/*/SOURCE.json"))
     rows = [("base models", ", ".join(models) or "none yet; `fab env.weights` fetches one")]

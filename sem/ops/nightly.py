@@ -19,7 +19,7 @@ from sem.core import files, jsonio, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval.answers import answers, golden, subject
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.judge import judge_config, judge_session, verdicts
 from sem.eval.report import compare
 from sem.eval.scoring import metrics, scoring
@@ -37,9 +37,9 @@ TRIES = 3
 TIMEOUT_S = 10.0
 
 
-def ring(path: Path, night: dict[str, Any]) -> str:
+def send_alert(path: Path, night: dict[str, Any]) -> str:
     """Write the alert of `night` to `path` and send it; one line that says what became of it."""
-    files.write_file(path, jsonio.pretty(night))
+    files.write_file(path, jsonio.pretty_json(night))
     url, secret = os.environ.get("SEM_WEBHOOK_URL"), os.environ.get("SEM_WEBHOOK_SECRET")
     if not url:
         return "webhook: none configured (SEM_WEBHOOK_URL)"
@@ -55,7 +55,7 @@ def ring(path: Path, night: dict[str, Any]) -> str:
         return f"webhook: not delivered after {TRIES} tries: {type(error).__name__}"
 
 
-def signature(secret: str, timestamp: str, body: str) -> str:
+def sign_webhook(secret: str, timestamp: str, body: str) -> str:
     """Return what X-Sem-Signature holds.
 
     HMAC-SHA256 (RFC 2104) of `timestamp`, a dot and `body`.
@@ -70,7 +70,7 @@ def _send(url: str, secret: str, body: str, timestamp: str) -> int:
     headers = {
         "Content-Type": "application/json",
         "X-Sem-Timestamp": timestamp,
-        "X-Sem-Signature": signature(secret, timestamp, body),
+        "X-Sem-Signature": sign_webhook(secret, timestamp, body),
     }
     for attempt in Retrying(
         stop=stop_after_attempt(TRIES), wait=wait_exponential(multiplier=0.2), reraise=True
@@ -84,7 +84,7 @@ def _send(url: str, secret: str, body: str, timestamp: str) -> int:
 
 
 @dataclass(frozen=True)
-class Desk:
+class NightlyFolder:
     """Where the nights of one sem are kept."""
 
     project: Project
@@ -111,16 +111,16 @@ class Desk:
         return replace(self.project, reports_at=self.folder / f"{at:%Y-%m-%d}")
 
 
-def desk(project: Project) -> Desk:
+def load_nightly_folder(project: Project) -> NightlyFolder:
     """Return the Desk of `project`."""
-    return Desk(project, project.settings("nightly", Nightly))
+    return NightlyFolder(project, project.settings("nightly", Nightly))
 
 
 # The status of a night that could not compare anything.
 FAILED = "failed"
 
 
-def nights_of(night_desk: Desk, at: datetime) -> list[dict[str, Any]]:
+def nights_of(night_desk: NightlyFolder, at: datetime) -> list[dict[str, Any]]:
     """Return the rows of the history that are of the UTC date of `at`, the oldest first."""
     day = f"{at:%Y-%m-%d}"
     rows = (
@@ -131,7 +131,7 @@ def nights_of(night_desk: Desk, at: datetime) -> list[dict[str, Any]]:
     return [row for row in rows if row["date"] == day]
 
 
-def status_of_night(night_desk: Desk, at: datetime) -> str | None:
+def status_of_night(night_desk: NightlyFolder, at: datetime) -> str | None:
     """Return how the night of `at` ended, `ok` or `regressed`; None where it has not run.
 
     A night that failed has not run: cron's next call tries it again.
@@ -140,7 +140,7 @@ def status_of_night(night_desk: Desk, at: datetime) -> str | None:
     return ended[-1] if ended else None
 
 
-def run_night(night_desk: Desk, at: datetime) -> dict[str, Any]:
+def run_night(night_desk: NightlyFolder, at: datetime) -> dict[str, Any]:
     """Return the night of `at`.
 
     One row of the history, whatever happens, and the alert it deserves.
@@ -162,14 +162,14 @@ def run_night(night_desk: Desk, at: datetime) -> dict[str, Any]:
     elif _has_rung(night_desk, night, at):
         night["alert"] = "webhook: told of this failure before"
     else:
-        night["alert"] = ring(night_desk.alert, night)
-    with files.appending(night_desk.history) as file:
+        night["alert"] = send_alert(night_desk.alert, night)
+    with files.open_for_append(night_desk.history) as file:
         files.append_row(file, night)
-    night["archived"] = list(archive(night_desk, at))
+    night["archived"] = list(archive_old_nights(night_desk, at))
     return night
 
 
-def _has_rung(night_desk: Desk, night: dict[str, Any], at: datetime) -> bool:
+def _has_rung(night_desk: NightlyFolder, night: dict[str, Any], at: datetime) -> bool:
     """Return whether the same failure has rung on this date.
 
     Cron tries a failed night every hour.
@@ -178,7 +178,9 @@ def _has_rung(night_desk: Desk, night: dict[str, Any], at: datetime) -> bool:
     return night["status"] == FAILED and bool(before) and before[-1] == night["error"]
 
 
-def watch_split(night_desk: Desk, run_id: str, split: str, at: datetime) -> dict[str, Any]:
+def watch_split(
+    night_desk: NightlyFolder, run_id: str, split: str, at: datetime
+) -> dict[str, Any]:
     """Return what the run says on `split` tonight, against its record."""
     tonight = subject.resolve_subject(night_desk.night(at), run_id, split, None)
     subject.answer_subject(tonight)
@@ -190,7 +192,7 @@ def watch_split(night_desk: Desk, run_id: str, split: str, at: datetime) -> dict
     was, now = _read(record), _read(tonight)
     before, after = _scores(record, was), _scores(tonight, now)
     change = paired_stats.paired_differences(before, after, "accuracy")
-    totals = metrics.totals(after)
+    totals = metrics.compute_totals(after)
     return {
         "n": totals["n"],
         "accuracy": round(totals["accuracy"], 6),
@@ -205,10 +207,10 @@ def watch_split(night_desk: Desk, run_id: str, split: str, at: datetime) -> dict
     }
 
 
-def _splits(night_desk: Desk) -> Iterator[str]:
+def _splits(night_desk: NightlyFolder) -> Iterator[str]:
     for split in night_desk.settings.splits:
         project = night_desk.project
-        if split != "golden" or golden.written(project) or project.golden.exists():
+        if split != "golden" or golden.find_golden_set(project) or project.golden.exists():
             yield split
 
 
@@ -216,7 +218,7 @@ def _regressions(night: dict[str, Any]) -> list[str]:
     return [name for name, split in night["splits"].items() if split["regressed"]]
 
 
-def _judge(night_desk: Desk, tonight: Subject, at: datetime) -> str:
+def _judge(night_desk: NightlyFolder, tonight: EvalSubject, at: datetime) -> str:
     """Judge `tonight`'s answers within the judge's own cap; what became of it, in words."""
     if not night_desk.settings.judge:
         return "off (nightly.judge)"
@@ -230,7 +232,7 @@ def _judge(night_desk: Desk, tonight: Subject, at: datetime) -> str:
     return f"{judge_session.session_summary(session)['spending']['usd']:.6f} USD"
 
 
-def _keep(tonight: Subject, record: Subject) -> None:
+def _keep(tonight: EvalSubject, record: EvalSubject) -> None:
     """Copy tonight's answers and verdicts as the record; the answers last."""
     source, target = tonight.book.path.parent, record.book.path.parent
     target.mkdir(parents=True, exist_ok=True)
@@ -240,23 +242,23 @@ def _keep(tonight: Subject, record: Subject) -> None:
     files.write_file(record.book.path, tonight.book.path.read_bytes())
 
 
-def _read(side: Subject) -> dict[str, answers.Answer]:
+def _read(side: EvalSubject) -> dict[str, answers.Answer]:
     return answers.read_answers(side.book.path)
 
 
-def _scores(side: Subject, answers_by_id: dict[str, answers.Answer]) -> list[scoring.Score]:
+def _scores(side: EvalSubject, answers_by_id: dict[str, answers.Answer]) -> list[scoring.Score]:
     path = side.project.reports / side.run.id / f"verdicts.{side.split}.jsonl"
-    scores = compare.score_answers(side, answers_by_id, compare.similarity_of(side))
-    return verdicts.applied(scores, verdicts.load_verdicts(path))
+    scores = compare.score_all_examples(side, answers_by_id, compare.similarity_of(side))
+    return verdicts.apply_verdicts(scores, verdicts.load_verdicts(path))
 
 
-def _changed(record: Subject, tonight: Subject) -> list[str]:
+def _changed(record: EvalSubject, tonight: EvalSubject) -> list[str]:
     """Return what the answers depend on that is not as it was for the record."""
     was, now = (side.book.recorded() for side in (record, tonight))
     return sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
 
 
-def archive(night_desk: Desk, at: datetime) -> Iterator[str]:
+def archive_old_nights(night_desk: NightlyFolder, at: datetime) -> Iterator[str]:
     """Pack nights before `at` into ZIP files and drop the oldest beyond `keep`; their names."""
     nights = [path for path in sorted(night_desk.folder.glob("20??-??-??")) if path.is_dir()]
     for folder in nights:

@@ -42,10 +42,10 @@ def promote_tested_run(
         "reason": reason,
         "before": (run.read_promotion(project) or {"run": None})["run"],
     }
-    with run.publishing(project.models):
+    with run.hold_publish_lock(project.models):
         # A takedown may have come in between.
         run.refuse_tainted(target.folder, f"run {target.id}")
-        files.write_file(project.promoted, jsonio.pretty(entry))
+        files.write_file(project.promoted, jsonio.pretty_json(entry))
     return run.promoted_run_id(project)
 
 

@@ -86,7 +86,7 @@ def read_layout(text: str) -> Layout | None:
     )
 
 
-def flaws(text: str, raw_prompt: str) -> list[str]:
+def find_rewrite_flaws(text: str, raw_prompt: str) -> list[str]:
     """Why `text` is no good rewrite of `raw_prompt`, each in a word; empty when it is one."""
     parts = read_layout(text)
     if parts is None:
@@ -134,7 +134,7 @@ def is_useful(text: str, raw_prompt: str, finished: bool) -> bool:
     return (
         finished
         and fold_layout_text(text) != fold_layout_text(raw_prompt)
-        and not flaws(text, raw_prompt)
+        and not find_rewrite_flaws(text, raw_prompt)
     )
 
 

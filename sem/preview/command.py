@@ -132,11 +132,11 @@ def _show_rows(rows: dict[str, Any], verbose: bool) -> None:
 
 
 if TYPE_CHECKING:
-    from sem.preview.result.preview_run import Options
+    from sem.preview.result.preview_run import PreviewOptions
 
 
 @dataclass(frozen=True)
-class Request:
+class PreviewRequest:
     """What `preview.run` was asked; the fields are its flags."""
 
     data_path: Path
@@ -156,7 +156,7 @@ class Request:
     set: tuple[str, ...]
 
 
-def run_preview(args: Request) -> None:
+def run_preview(args: PreviewRequest) -> None:
     """Preview, print and write; raise SemError for what the user can fix."""
     _check(args)
     from sem.preview.result import acceptance, zk
@@ -169,13 +169,13 @@ def run_preview(args: Request) -> None:
         )
     is_refused = preview["estimate"]["decision"] == "refused"
     # A strict document has no field for a refusal: it would prove a gain that does not count.
-    strict = zk.document(preview, _version()) if args.zk and not is_refused else None
+    strict = zk.build_zk_document(preview, _version()) if args.zk and not is_refused else None
     if args.output_file:
-        files.write_file(args.output_file, jsonio.pretty(preview))
+        files.write_file(args.output_file, jsonio.pretty_json(preview))
     if strict:
-        files.write_file(args.zk, jsonio.pretty(strict))
+        files.write_file(args.zk, jsonio.pretty_json(strict))
     if args.output_format == "json":
-        sys.stdout.write(jsonio.pretty(preview))
+        sys.stdout.write(jsonio.pretty_json(preview))
     else:
         print_preview(preview, args.verbose)
     if is_refused:
@@ -186,14 +186,14 @@ def run_preview(args: Request) -> None:
         )
 
 
-def _made(args: Request, project: Project | None) -> dict[str, Any]:
+def _made(args: PreviewRequest, project: Project | None) -> dict[str, Any]:
     """Return the document, from the cache where the same was asked before."""
     from sem.preview.linear import cache
     from sem.preview.result import preview_run, sources
 
     folder = args.cache or (project and project.root / "data" / project.sem / cache.FOLDER)
     cache.remove_stale_previews(folder, time.time())
-    options = preview_run.Options(
+    options = preview_run.PreviewOptions(
         args.data_path,
         args.sample_size,
         args.random_seed,
@@ -203,18 +203,18 @@ def _made(args: Request, project: Project | None) -> dict[str, Any]:
         folder,
         target=args.target,
     )
-    if project and sources.settings(project).is_of_examples:
+    if project and sources.load_preview_settings(project).is_of_examples:
         question = _of_examples(args, options, project)
     else:
         question = _of_rows(args, options, project)
-    options = replace(options, parts=cache.parts(folder, question.name))
+    options = replace(options, parts=cache.partial_fits_folder(folder, question.name))
     preview = None if args.save_model else cache.find_preview(folder, question.name)
     if preview:
-        console.note(f"cached: {folder / f'{question.name}.json'}")
+        console.print_note(f"cached: {folder / f'{question.name}.json'}")
         preview["preview_metadata"]["cached"] = True
     else:
         if count := cache.count_kept_parts(options.parts):
-            console.note(f"goes on: {count} results of a preview that was stopped are kept")
+            console.print_note(f"goes on: {count} results of a preview that was stopped are kept")
         preview = question.answer(options)
         cache.keep_preview(folder, question.name, preview)
     cache.forget_parts(options.parts)
@@ -222,20 +222,22 @@ def _made(args: Request, project: Project | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Question:
+class PreviewQuestion:
     """What is asked: its name, empty where nothing is kept, and what answers it."""
 
     name: str
-    answer: Callable[["Options"], dict[str, Any]]
+    answer: Callable[["PreviewOptions"], dict[str, Any]]
 
 
-def _of_rows(args: Request, options: "Options", project: Project | None) -> Question:
+def _of_rows(
+    args: PreviewRequest, options: "PreviewOptions", project: Project | None
+) -> PreviewQuestion:
     """Return what rows with labels are worth."""
     from sem.preview.linear import linear_models
     from sem.preview.result import document, preview_run
 
-    def answer(options: "Options") -> dict[str, Any]:
-        result = preview_run.preview_rows(options, project, provenance.now(), _watched)
+    def answer(options: "PreviewOptions") -> dict[str, Any]:
+        result = preview_run.preview_rows(options, project, provenance.utc_now(), _watched)
         if args.save_model:
             train_rows = result.worth.learnt_rows
             linear_models.write_linear_model(
@@ -243,23 +245,29 @@ def _of_rows(args: Request, options: "Options", project: Project | None) -> Ques
             )
         return document.preview_document(result)
 
-    return Question(preview_run.preview_name(options, project) if options.cache else "", answer)
+    return PreviewQuestion(
+        preview_run.preview_name(options, project) if options.cache else "", answer
+    )
 
 
-def _of_examples(args: Request, options: "Options", project: Project) -> Question:
+def _of_examples(
+    args: PreviewRequest, options: "PreviewOptions", project: Project
+) -> PreviewQuestion:
     """Return what examples of the task of `project` are worth."""
     from sem.preview.result import task_preview
 
     _check_examples(args)
     package = task_preview.package_of(options, project)
 
-    def answer(options: "Options") -> dict[str, Any]:
-        return task_preview.preview_examples(options, project, package, provenance.now(), _watched)
+    def answer(options: "PreviewOptions") -> dict[str, Any]:
+        return task_preview.preview_examples(
+            options, project, package, provenance.utc_now(), _watched
+        )
 
-    return Question(task_preview.examples_preview_name(options, project, package), answer)
+    return PreviewQuestion(task_preview.examples_preview_name(options, project, package), answer)
 
 
-def _check_examples(args: Request) -> None:
+def _check_examples(args: PreviewRequest) -> None:
     """Raise SemError for what a preview of examples cannot give."""
     lacking = {
         "--zk": (args.zk, "a strict document wants an accuracy, and examples have none"),
@@ -274,15 +282,15 @@ def _check_examples(args: Request) -> None:
 
 
 def _watched(step: str) -> None:
-    console.note(f"… {step}")
+    console.print_note(f"… {step}")
 
 
 def _version() -> str:
     """Return the commit of this program, where it is known."""
-    return str(provenance.commit(ROOT)["commit"] or "unknown")
+    return str(provenance.read_git_commit(ROOT)["commit"] or "unknown")
 
 
-def _check(args: Request) -> None:
+def _check(args: PreviewRequest) -> None:
     if args.sample_size < 1 or not args.seconds > 0:
         raise SemError(
             f"--sample-size {args.sample_size}, --seconds {args.seconds}", "both are above 0"

@@ -16,7 +16,7 @@ from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.eval.config import EvalSettings
 from sem.preview.lora import bench as benches
-from sem.preview.lora.bench import Split
+from sem.preview.lora.bench import ExampleSplit
 from sem.train import recipe as recipes
 
 # Answering takes as long as scoring that many times its prompt: reading it, then a token at a
@@ -51,10 +51,10 @@ def measure_machine_pace(project: Project) -> MachinePace:
     train, val = (list(frozen.examples(part)) for part in ("train", "val"))
     test = sum(1 for _ in frozen.examples("test"))
     size = min(MEASURED_ROWS, len(train) // 2)
-    split = Split(tuple(train[:size]), tuple(train[size : 2 * size]), tuple(val[:size]))
+    split = ExampleSplit(tuple(train[:size]), tuple(train[size : 2 * size]), tuple(val[:size]))
     with tempfile.TemporaryDirectory() as folder:
-        bench = benches.prepared(project, project.base_model_id, Path(folder))
-        rows = benches.encoded(bench, split)
+        bench = benches.prepare_bench(project, project.base_model_id, Path(folder))
+        rows = benches.encode_split(bench, split)
         pace = benches.measure_token_pace(bench, rows, lambda _: True)
     length = sum(row.length for row in (*rows.base.kept, *rows.given.kept)) / (
         len(rows.base.kept) + len(rows.given.kept)

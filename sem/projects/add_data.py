@@ -11,7 +11,7 @@ from typing import IO
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.core.projects import Place
+from sem.core.projects import ProjectLocation
 from sem.forge.kinds import image, table
 from sem.forge.sources import documents as texts
 
@@ -21,7 +21,7 @@ MAX_NAME = 200
 
 
 @dataclass(frozen=True)
-class Added:
+class AddedFile:
     """What became of one file: `state` is added, replaced, or same (its bytes are there)."""
 
     name: str  # below the raw folder
@@ -29,7 +29,9 @@ class Added:
     state: str
 
 
-def copy_documents(place: Place, paths: Sequence[Path], replace: bool = False) -> list[Added]:
+def copy_documents(
+    place: ProjectLocation, paths: Sequence[Path], replace: bool = False
+) -> list[AddedFile]:
     """Copy the files of `paths`, and those in its folders, to the raw folder of `place`.
 
     Everything is looked at before anything is copied: SemError names the first file that cannot
@@ -52,7 +54,7 @@ def copy_documents(place: Place, paths: Sequence[Path], replace: bool = False) -
     ]
 
 
-def documents(raw: Path) -> list[Path]:
+def list_raw_documents(raw: Path) -> list[Path]:
     """Return the files below `raw` that a forge reads, by name.
 
     Never a link, a hidden file or a store.
@@ -69,11 +71,11 @@ def documents(raw: Path) -> list[Path]:
     )
 
 
-def left_out(paths: Sequence[Path]) -> Counter[str]:
+def count_skipped_files(paths: Sequence[Path]) -> Counter[str]:
     """Return how many files in the folders of `paths` are not taken, by what they are."""
     counts: Counter[str] = Counter()
     for folder in (path for path in paths if path.is_dir()):
-        usable_files = set(documents(folder))
+        usable_files = set(list_raw_documents(folder))
         for path in folder.rglob("*"):
             if path not in usable_files and (path.is_symlink() or not path.is_dir()):
                 counts[_kind(path, folder)] += 1
@@ -99,14 +101,14 @@ def _found(path: Path) -> Iterable[tuple[str, Path]]:
     if path.is_symlink():
         raise SemError(f"{path} is a link", "name the file that it points to")
     if path.is_dir():
-        inside = documents(path)
+        inside = list_raw_documents(path)
         if not inside:
             raise SemError(f"{path}: no file of a known kind in it", f"known: {' '.join(KINDS)}")
         return [(f"{path.resolve().name}/{p.relative_to(path).as_posix()}", p) for p in inside]
     return [(path.name, path)]
 
 
-def _plan(place: Place, name: str, source: Path, replace: bool) -> Added:
+def _plan(place: ProjectLocation, name: str, source: Path, replace: bool) -> AddedFile:
     _check_name(name, source)
     if not source.is_file():
         raise SemError(f"{source}: no such file", "check the path")
@@ -115,16 +117,16 @@ def _plan(place: Place, name: str, source: Path, replace: bool) -> Added:
     if linked is not None:
         raise SemError(f"{linked} is a link", "remove it: documents lie in folders of the project")
     if not target.exists() and not target.is_symlink():
-        return Added(name, size, "added")
+        return AddedFile(name, size, "added")
     if target.is_symlink() or not target.is_file():
         raise SemError(f"{target} is there and no plain file", "move it away")
     if files.sha256_file(source) == files.sha256_file(target):
-        return Added(name, size, "same")
+        return AddedFile(name, size, "same")
     if not replace:
         raise SemError(
             f"{target} is there with other content", "add --replace, or rename the new one"
         )
-    return Added(name, size, "replaced")
+    return AddedFile(name, size, "replaced")
 
 
 def _check_name(name: str, source: Path) -> None:
@@ -143,10 +145,10 @@ def _check_name(name: str, source: Path) -> None:
             )
 
 
-def _copy(place: Place, source: Path, plan: Added) -> Added:
+def _copy(place: ProjectLocation, source: Path, plan: AddedFile) -> AddedFile:
     if plan.state == "same":
         return plan
-    with _opened(source) as content, files.replacing(place.raw / plan.name) as copy:
+    with _opened(source) as content, files.open_atomic_file(place.raw / plan.name) as copy:
         shutil.copyfileobj(content, copy, 1 << 20)
     return plan
 

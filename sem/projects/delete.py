@@ -12,14 +12,14 @@ from pathlib import Path
 
 from sem.core import files, projects
 from sem.core.errors import SemError
-from sem.core.projects import Place
+from sem.core.projects import ProjectLocation
 
 GOING = ".deleting-"
 ORDER = ("models", "reports", "data", "configs")
 
 
 @dataclass(frozen=True)
-class Share:
+class FolderSize:
     """One folder that goes: how many files, and how many bytes they take."""
 
     folder: Path
@@ -28,11 +28,11 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Listing:
+class DeletionListing:
     """What a delete would remove."""
 
-    place: Place
-    shares: tuple[Share, ...]
+    place: ProjectLocation
+    shares: tuple[FolderSize, ...]
     runs: int
     packages: int
     promoted: bool
@@ -50,19 +50,19 @@ class Listing:
         ]
 
 
-def list_deletion(root: Path, name: str) -> Listing:
+def list_deletion(root: Path, name: str) -> DeletionListing:
     """Return what deleting `name` would remove.
 
     Raise SemError when a folder of it leads elsewhere.
     """
-    place = Place(projects.check_project_name(name), root)
+    place = ProjectLocation(projects.check_project_name(name), root)
     present = [_own(place, kind) for kind in ORDER]
     remains = [_going(place, kind) for kind in ORDER if _going(place, kind).is_dir()]
     shares = tuple(_share(folder) for folder in [*(p for p in present if p), *remains])
     if not shares:
         projects.find_place(root, name)
     models = place.folder("models")
-    return Listing(
+    return DeletionListing(
         place=place,
         shares=shares,
         runs=len(list(models.glob("adapters/*/run.json"))),
@@ -72,7 +72,7 @@ def list_deletion(root: Path, name: str) -> Listing:
     )
 
 
-def delete(listing: Listing) -> None:
+def remove_project_folders(listing: DeletionListing) -> None:
     """Remove what `listing` lists; Busy while a job of the project holds a lock."""
     place = listing.place
     with ExitStack() as held:
@@ -80,13 +80,13 @@ def delete(listing: Listing) -> None:
             folder = _own(place, kind)
             for lock in sorted(folder.rglob("*.lock")) if folder else ():
                 if lock.is_file() and not lock.is_symlink():
-                    held.enter_context(files.lock(lock, f"something of {place.name}"))
+                    held.enter_context(files.lock_file(lock, f"something of {place.name}"))
         for kind in ORDER:
             _remove(place, kind)
     projects.unset_current_project(place.root, place.name)
 
 
-def _remove(place: Place, kind: str) -> None:
+def _remove(place: ProjectLocation, kind: str) -> None:
     going = _going(place, kind)
     if going.is_dir() and not going.is_symlink():  # of a killed delete
         shutil.rmtree(going)
@@ -98,11 +98,11 @@ def _remove(place: Place, kind: str) -> None:
     shutil.rmtree(going)
 
 
-def _going(place: Place, kind: str) -> Path:
+def _going(place: ProjectLocation, kind: str) -> Path:
     return place.root / kind / f"{GOING}{place.name}"
 
 
-def _own(place: Place, kind: str) -> Path | None:
+def _own(place: ProjectLocation, kind: str) -> Path | None:
     """Return the folder `kind` of `place` where it is there.
 
     Raise SemError when it leads out of its parent.
@@ -120,6 +120,6 @@ def _own(place: Place, kind: str) -> Path | None:
     return folder
 
 
-def _share(folder: Path) -> Share:
+def _share(folder: Path) -> FolderSize:
     members = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-    return Share(folder, len(members), sum(path.lstat().st_size for path in members))
+    return FolderSize(folder, len(members), sum(path.lstat().st_size for path in members))

@@ -10,8 +10,8 @@ from pathlib import Path
 from string import Template
 
 from sem.core import files, jsonio, projects
-from sem.core.errors import SemError, nearest
-from sem.core.projects import Place
+from sem.core.errors import SemError, suggest_nearest_name
+from sem.core.projects import ProjectLocation
 
 HERE = Path(__file__).resolve().parent / "templates"
 TEMPLATES = {
@@ -25,12 +25,12 @@ BUILDING = ".new-"
 
 def create_from_template(
     root: Path, name: str, template: str = "qa", base_model: str = BASE_MODEL
-) -> Place:
+) -> ProjectLocation:
     """Return the project `name` made of `template` in the tree `root`.
 
     Raise SemError when anything is there.
     """
-    place = Place(projects.check_project_name(name), root)
+    place = ProjectLocation(projects.check_project_name(name), root)
     written = template_settings(name, template, base_model)
     _refuse_existing(place)
     for folder in FOLDERS:
@@ -45,14 +45,14 @@ def create_from_template(
     return place
 
 
-def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Place:
+def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> ProjectLocation:
     """Return the older project `name` with the settings it lacks, forge.yaml apart.
 
     Data_config.yaml stays.
 
     The tasks come last: without them it counts as an older project, and this is run again.
     """
-    place = Place(projects.check_project_name(name), root)
+    place = ProjectLocation(projects.check_project_name(name), root)
     if not place.is_older:
         raise SemError(f"{name} is no project of the older layout", "leave --from-older out")
     written = template_settings(name, "qa", base_model)
@@ -73,7 +73,7 @@ def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Place
 def template_settings(name: str, template: str, base_model: str) -> dict[str, str]:
     """Return the files of configs/NAME by path; raise SemError when `template` is unknown."""
     if template not in TEMPLATES:
-        raise SemError(f"no template {template!r}", nearest(template, TEMPLATES))
+        raise SemError(f"no template {template!r}", suggest_nearest_name(template, TEMPLATES))
     named = {"name": name, "base_model": jsonio.canonical_json(base_model)}
     values = {**named, **TEMPLATES[template]}
     return {
@@ -87,7 +87,7 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*.yaml")) if path.is_file())
 
 
-def _refuse_existing(place: Place) -> None:
+def _refuse_existing(place: ProjectLocation) -> None:
     if place.folder("configs").exists() or place.folder("configs").is_symlink():
         raise _exists(place)
     for folder in place.folders:
@@ -101,14 +101,14 @@ def _refuse_existing(place: Place) -> None:
             )
 
 
-def _exists(place: Place) -> SemError:
+def _exists(place: ProjectLocation) -> SemError:
     hint = f"choose another name, or `opensem-cli delete {place.name}` first"
     if place.is_older:
         hint = f"add what it lacks with `opensem-cli new {place.name} --from-older`"
     return SemError(f"{place.folder('configs')} is there already", hint)
 
 
-def _build(place: Place, written: dict[str, str]) -> Path:
+def _build(place: ProjectLocation, written: dict[str, str]) -> Path:
     """Return `written` in a folder of its own beside the place it goes to."""
     building = place.root / "configs" / f"{BUILDING}{place.name}"
     if building.exists():  # of a killed run

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sem.core import files, projects, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.projects import Place
+from sem.core.projects import ProjectLocation
 from sem.core.run import Run
 from sem.dataset.split import snapshot
 from sem.dataset.store import store
@@ -69,7 +69,7 @@ def project_status(project: Project) -> Status:
 
     Reads, changes nothing, and one damaged file hides no other thing.
     """
-    place = Place(project.sem, project.root)
+    place = ProjectLocation(project.sem, project.root)
     damaged: list[SemError] = []
 
     def look(read: Callable[[], Found], otherwise: Found) -> Found:
@@ -82,11 +82,11 @@ def project_status(project: Project) -> Status:
     look(lambda: project.tasks, {})
     return Status(
         sem=project.sem,
-        documents=len(add_data.documents(place.raw)),
+        documents=len(add_data.list_raw_documents(place.raw)),
         examples=look(lambda: _examples(project.store), 0),
         golden=look(lambda: _golden(project), 0),
         snapshot=look(lambda: _snapshot(project), None),
-        runs=tuple(runs(place)),
+        runs=tuple(list_runs(place)),
         scores=look(lambda: newest_scores(project.reports), None),
         packages=len(list(project.packages.glob("*/manifest.json"))),
         promoted=look(lambda: _promoted(project), None),
@@ -94,7 +94,7 @@ def project_status(project: Project) -> Status:
     )
 
 
-def overview(root: Path) -> list[tuple[str, ...]]:
+def list_project_rows(root: Path) -> list[tuple[str, ...]]:
     """Return a row for each project of the tree `root`."""
     current = projects.current_project(root)
     return [
@@ -102,15 +102,15 @@ def overview(root: Path) -> list[tuple[str, ...]]:
             place.name,
             "*" if place.name == current else "",
             "older" if place.is_older else "tasks",
-            f"{len(add_data.documents(place.raw)):,}",
-            str(len(runs(place))),
+            f"{len(add_data.list_raw_documents(place.raw)):,}",
+            str(len(list_runs(place))),
             "yes" if (place.folder("models") / "promoted.json").is_file() else "no",
         )
-        for place in projects.every(root)
+        for place in projects.find_projects(root)
     ]
 
 
-def runs(place: Place) -> list[Run]:
+def list_runs(place: ProjectLocation) -> list[Run]:
     """Return the runs of `place`, oldest first."""
     paths = sorted((place.folder("models") / "adapters").glob("*/run.json"))
     return [Run(path.parent.name, path.parent) for path in paths]
@@ -124,7 +124,7 @@ def newest_scores(reports: Path) -> dict[str, Any] | None:
 
 def scores_in(path: Path) -> dict[str, Any]:
     """Return the scores in `path`; raise SemError when it holds none."""
-    scores: Any = state.read_state(path, state.Scores)
+    scores: Any = state.read_state_file(path, state.Scores)
     return scores
 
 
@@ -141,7 +141,7 @@ def _examples(path: Path) -> int:
     if not path.is_file():
         return 0
     try:
-        with store.reading(path) as opened:
+        with store.open_store(path) as opened:
             return opened.count
     except SemError as error:
         if "has no rows" in error.message:
@@ -150,7 +150,7 @@ def _examples(path: Path) -> int:
 
 
 def _golden(project: Project) -> int:
-    source = golden.written(project)
+    source = golden.find_golden_set(project)
     if source is not None:
         return len(golden.golden_entries(source))
     return sum(1 for _ in files.read_rows(project.golden)) if project.golden.is_file() else 0

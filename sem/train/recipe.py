@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.project import Project
 
 
@@ -203,5 +203,7 @@ def load_recipe(project: Project) -> Recipe:
     recipe = project.settings("train", Recipe)
     for name in recipe.task_weights:
         if name not in project.tasks:
-            raise SemError(f"task_weights: no task {name!r}", nearest(name, project.tasks))
+            raise SemError(
+                f"task_weights: no task {name!r}", suggest_nearest_name(name, project.tasks)
+            )
     return recipe

@@ -147,7 +147,7 @@ def test_canonical_json_comes_back(value: object) -> None:
 def test_a_torn_last_line_is_cut_and_whole_lines_stay(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a":1}\n{"a":2}\n{"a":')
-    with files.appending(path) as file:
+    with files.open_for_append(path) as file:
         files.append_row(file, {"a": 3})
     assert [row["a"] for row in files.read_rows(path)] == [1, 2, 3]
 
@@ -176,8 +176,8 @@ def test_a_manifest_notices_every_change(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_told_who_waits(tmp_path: Path) -> None:
     with (
-        files.lock(tmp_path / "x.lock", "the store"),
+        files.lock_file(tmp_path / "x.lock", "the store"),
         pytest.raises(SemError, match="the store is being written by another process"),
-        files.lock(tmp_path / "x.lock", "the store"),
+        files.lock_file(tmp_path / "x.lock", "the store"),
     ):
         pass

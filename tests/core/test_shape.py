@@ -63,7 +63,7 @@ def contract(**fields: Any) -> dict[str, Any]:
 def test_null_is_allowed_in_every_spelling(kind, types, is_nullable):
     held = shape.resolve_shape(kind, contract())
 
-    assert (shape.types(held), shape.is_nullable(held)) == (types, is_nullable)
+    assert (shape.schema_types(held), shape.is_nullable(held)) == (types, is_nullable)
 
 
 def test_every_spelling_of_a_label_is_closed():
@@ -184,7 +184,7 @@ def test_a_reference_that_points_nowhere_is_refused_with_the_nearest():
 def test_a_reference_is_followed_in_every_spelling(kind):
     schema.check_schema(kind, "io_schema")
 
-    assert shape.types(shape.resolve_shape(kind, kind)) == {"string"}
+    assert shape.schema_types(shape.resolve_shape(kind, kind)) == {"string"}
 
 
 def test_a_change_behind_a_reference_touches_the_slots_that_refer_to_it():
@@ -193,7 +193,7 @@ def test_a_change_behind_a_reference_touches_the_slots_that_refer_to_it():
     old, new = contract(**fields), contract(**fields)
     new["$defs"] = {**new["$defs"], "Seller": SELLER | {"required": ["name"]}}
 
-    found = spec_archive.touched(spec_of(old).as_json(), spec_of(new))
+    found = spec_archive.find_touched_slots(spec_of(old).as_json(), spec_of(new))
 
     assert (found.slots, found.why) == (("seller",), "schema")
 

@@ -11,9 +11,9 @@ import pytest
 
 from sem.core.errors import Busy, SemError
 from sem.core.sqlite_files import SqliteHolds, sqlite_faults
-from sem.lm.api.ledger import Bid, Cap, Ledger
+from sem.lm.api.ledger import Ledger, RequestBid, SpendingCap
 from sem.lm.api.rate_limits import Limits
-from sem.ops.backfill.work_queue import Queue, Work
+from sem.ops.backfill.work_queue import Queue, RowWork
 
 LIMITS = Limits(requests=1_000, tokens=10**9)
 
@@ -22,7 +22,9 @@ def fill_ledger(folder: Path) -> Path:
     ledger = Ledger(folder)
     ledger._connection().execute("PRAGMA synchronous = OFF")
     for n in range(40):
-        number = ledger.reserve(Bid("lane", f"key{n}", 9, 10**9), Cap(f"judge {n % 3}"), LIMITS)
+        number = ledger.reserve(
+            RequestBid("lane", f"key{n}", 9, 10**9), SpendingCap(f"judge {n % 3}"), LIMITS
+        )
         if n % 4:
             ledger.settle(number, 7, 10**8, None, f'{{"reply": "{"a long answer " * (9 + n)}"}}')
     ledger._connection().close()
@@ -31,7 +33,7 @@ def fill_ledger(folder: Path) -> Path:
 
 def use_ledger(path: Path) -> list[Callable[[], object]]:
     ledger = Ledger(path.parent)
-    bid, cap = Bid("lane", "a new key", 9, 10**9), Cap("judge 1", pico_usd=10**15)
+    bid, cap = RequestBid("lane", "a new key", 9, 10**9), SpendingCap("judge 1", pico_usd=10**15)
     return [
         lambda: ledger.salt,
         lambda: ledger.spent("judge 1"),
@@ -47,7 +49,7 @@ def use_ledger(path: Path) -> list[Callable[[], object]]:
 def fill_queue(folder: Path) -> Path:
     folder.mkdir()
     queue = Queue(folder / "backfill.sqlite")
-    queue.add(Work("relabel", f"row {n}", "product", ("title",), "v2 " * 9) for n in range(60))
+    queue.add(RowWork("relabel", f"row {n}", "product", ("title",), "v2 " * 9) for n in range(60))
     for item in queue.lease("relabel", "a", 1.0, 60.0, 30):
         queue.done(item, "a", 2.0, "before", "after", '{"title": "a mug of some size"}')
     queue.close()
@@ -60,7 +62,7 @@ def use_queue(path: Path) -> list[Callable[[], object]]:
         lambda: queue.counts(3.0),
         lambda: queue.results(50),
         queue.reasons,
-        lambda: queue.add([Work("relabel", "a new row", "product", (), "v2")]),
+        lambda: queue.add([RowWork("relabel", "a new row", "product", (), "v2")]),
         lambda: [
             queue.failed(item, "b", 4.0, "why", 3)
             for item in queue.lease("relabel", "b", 3.0, 60.0, 20, 90)

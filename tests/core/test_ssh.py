@@ -8,7 +8,7 @@ from sshd import SSHD, USER, serving
 
 from sem.core import ssh
 from sem.core.errors import SemError
-from sem.core.ssh import Cut, Far
+from sem.core.ssh import ConnectionCutError, SshHost
 
 NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 
@@ -26,7 +26,7 @@ def entry(server, key: str = "host") -> str:
     return f"[127.0.0.1]:{server.port} {kind} {body}\n"
 
 
-def reaching(tmp_path, servers, known: str, through: bool, hashed: bool = False) -> Far:
+def reaching(tmp_path, servers, known: str, through: bool, hashed: bool = False) -> SshHost:
     """Return the host `far`, behind the jump host where `through`, with `known` as the known
     hosts.
     """
@@ -45,7 +45,7 @@ def reaching(tmp_path, servers, known: str, through: bool, hashed: bool = False)
         f" UserKnownHostsFile {path}\n GlobalKnownHostsFile /dev/null\n",
     ]
     (tmp_path / "config").write_text("".join(lines))
-    return Far("far", str(tmp_path / "config"))
+    return SshHost("far", str(tmp_path / "config"))
 
 
 # What is known of the target and of the jump host: its own key, another's, or nothing.
@@ -78,7 +78,7 @@ def test_an_unknown_or_changed_key_is_refused_with_its_fingerprint(tmp_path, ser
     scan = f"ssh-keyscan -t ed25519 -p {failing.port} 127.0.0.1 >> ~/.ssh/known_hosts"
     assert scan in caught.value.hint
     assert ("ssh-keygen -R" in caught.value.hint) == (target == "other")
-    assert not isinstance(caught.value, Cut)
+    assert not isinstance(caught.value, ConnectionCutError)
     assert failing.attempts() == before
 
 
@@ -144,4 +144,4 @@ def test_what_ssh_could_read_as_something_else_is_no_host(host):
 def test_a_word_that_no_shell_can_carry_is_refused():
     for word in ("a\0b", "x" * 130_000):
         with pytest.raises(SemError, match="holds a NUL or is too long"):
-            Far("far").argv("true", word)
+            SshHost("far").argv("true", word)

@@ -28,11 +28,11 @@ GOOD = {
         **{"run": "r", "split": "test", "verdict": "PASS"},
         **{"evidence_sha256": "x", "split_sha256": None, "gate_sha256": "y"},
     },
-    state.Sealed: {"files": {"a": {"bytes": 1, "sha256": "x"}}},
-    state.Tainted: {"marks": [{"takedown": "t"}]},
+    state.FileManifest: {"files": {"a": {"bytes": 1, "sha256": "x"}}},
+    state.TaintMarks: {"marks": [{"takedown": "t"}]},
     state.Receipt: {"purged": {"rows": {}, "documents": []}},
-    state.Written: {"sha256": "x", "snapshot_sha256": "y"},
-    state.Pace: {"key": "k", "pace": {"answer_s": 1.5}, "answers": 28, "examples": 64},
+    state.DerivedSetFacts: {"sha256": "x", "snapshot_sha256": "y"},
+    state.PipelinePace: {"key": "k", "pace": {"answer_s": 1.5}, "answers": 28, "examples": 64},
     state.Scores: {
         "baseline": {"run": "base", "n": 2, "accuracy": None},
         "tuned": {"run": "r", "n": 2, "accuracy": 0.5},
@@ -43,7 +43,7 @@ GOOD = {
     state.FinishedRun: {"adapter": {"a": "x"}, "result": {"kept_step": 3}},
     state.VerdictsHeader: {"answers": "x", "tasks": {}, "judge": {}},
     state.KeptSpec: {"io_schema": {"type": "object"}},
-    state.Sent: {"host": "gpu"},
+    state.RemoteRunHost: {"host": "gpu"},
 }
 DAMAGE = {
     "null": b"null",
@@ -74,11 +74,11 @@ def damage(path, content: bytes | None) -> None:
 def test_a_damaged_file_is_one_error_that_names_it(tmp_path, shape, content):
     path = tmp_path / "file.json"
     path.write_text(json.dumps(GOOD[shape] | {"unknown": 1}))
-    assert state.read_state(path, shape)["unknown"] == 1
+    assert state.read_state_file(path, shape)["unknown"] == 1
     damage(path, content)
 
     with pytest.raises(SemError) as caught:
-        state.read_state(path, shape)
+        state.read_state_file(path, shape)
 
     assert str(path) in caught.value.message
     assert caught.value.hint
@@ -94,7 +94,7 @@ def test_a_value_of_another_type_names_its_place(tmp_path, shape, other):
         path = files.write_file(tmp_path / "f.json", json.dumps(GOOD[shape] | {key: other}))
 
         with pytest.raises(SemError, match=rf"f\.json: damaged: {key}"):
-            state.read_state(path, shape)
+            state.read_state_file(path, shape)
 
 
 def test_a_file_that_is_too_large_to_be_one_is_not_read(tmp_path):
@@ -103,7 +103,7 @@ def test_a_file_that_is_too_large_to_be_one_is_not_read(tmp_path):
         file.truncate(files.MAX_TEXT_BYTES + 1)
 
     with pytest.raises(SemError, match="larger than"):
-        state.read_state(path, state.Promoted)
+        state.read_state_file(path, state.Promoted)
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,8 @@ WANTED = {
 CASE = SimpleNamespace(split_sha256=None, sha256="z")
 
 
-def book(project: Project) -> answers.Book:
-    return answers.Book(project.reports / "r/answers.test.jsonl", {})
+def book(project: Project) -> answers.AnswerFile:
+    return answers.AnswerFile(project.reports / "r/answers.test.jsonl", {})
 
 
 READERS = {
@@ -172,7 +172,7 @@ READERS = {
     "reports/toy/20260101-000000-aaaa/gate.json": lambda p: promote.promote_tested_run(
         p, "20260101-000000-aaaa", "by hand", datetime(2026, 1, 1, tzinfo=UTC)
     ),
-    "reports/toy/gates.jsonl": lambda p: gate_inputs.uses(p, CASE),
+    "reports/toy/gates.jsonl": lambda p: gate_inputs.count_split_uses(p, CASE),
     "reports/toy/backlog.jsonl": lambda p: backlog.update_backlog(p, [], "test"),
     "reports/toy/r/2026-01-01__toy__run-1.eval-report.json": lambda p: eval_report_v1._place(
         p.reports / "r", "toy", "x", date(2026, 1, 2)
@@ -180,7 +180,7 @@ READERS = {
     "data/toy/governance/tombstones.jsonl": tombstones.load_tombstones,
     "data/toy/governance/salt": tombstones.load_tombstones,
     "data/toy/raw/feed.jsonl": capture_feed.read_feed_ledger,
-    "data/toy/golden/held.jsonl": snapshot.ids,
+    "data/toy/golden/held.jsonl": snapshot.list_held_out_ids,
     "data/toy/specs/f.json": lambda p: spec_archive.find_archived_spec(p, "price", "f"),
     "configs/toy/acknowledged.jsonl": acknowledge._rows,
     "data/toy/processed/clean.jsonl": lambda p: list(clean.read_clean_examples(p)),
@@ -218,7 +218,7 @@ def test_whoever_reads_a_damaged_file_gets_that_error(finished, tmp_path, name, 
 
 
 def append_row(path):
-    with files.appending(path) as file:
+    with files.open_for_append(path) as file:
         files.append_row(file, {})
 
 

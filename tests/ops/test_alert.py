@@ -20,7 +20,7 @@ def ring(tmp_path, monkeypatch, script: str) -> tuple[str, int]:
     monkeypatch.setenv("SEM_WEBHOOK_SECRET", "not-a-usual-secret")
     with ChatServer(lambda body, number: script) as server:
         monkeypatch.setenv("SEM_WEBHOOK_URL", server.url)
-        return nightly.ring(tmp_path / "alert.json", NIGHT), len(server.seen)
+        return nightly.send_alert(tmp_path / "alert.json", NIGHT), len(server.seen)
 
 
 @pytest.mark.parametrize("script", ["huge", "many", *(f"drip {part}" for part in DRIPS)])
@@ -47,4 +47,4 @@ def test_the_secret_of_the_webhook_is_masked_from_then_on(tmp_path, monkeypatch)
 
     assert line == "webhook: answered 200"
     monkeypatch.delenv("SEM_WEBHOOK_SECRET")
-    assert "not-a-usual-secret" not in redact.redacted("got not-a-usual-secret")
+    assert "not-a-usual-secret" not in redact.redact_secrets("got not-a-usual-secret")

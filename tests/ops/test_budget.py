@@ -78,7 +78,7 @@ def test_a_prompt_counts_no_further_than_its_truncation(config, tmp_path):
 @pytest.mark.parametrize(("tokens", "alert"), [(849, False), (850, True), (1_001, True)])
 def test_the_alert_begins_at_the_threshold(tokens, alert):
     traffic = {"page": budget.Traffic(1, tokens, 0)}
-    settings = budget.BudgetSettings(budget.Budget(1_000), traffic)
+    settings = budget.BudgetSettings(budget.TokenBudget(1_000), traffic)
 
     assert budget.project_daily_tokens(settings, {}).is_alert is alert
 

@@ -26,8 +26,8 @@ def test_a_second_install_replaces_the_block_and_keeps_the_rest():
     mine = "MAILTO=me\n0 1 * * * backup\n"
     toy, other = Project("toy", Path("/a")), Project("other", Path("/a"))
 
-    once = cron.installed(cron.installed(mine, toy), other)
-    twice = cron.installed(cron.installed(once, Project("toy", Path("/b"))), other)
+    once = cron.insert_cron_block(cron.insert_cron_block(mine, toy), other)
+    twice = cron.insert_cron_block(cron.insert_cron_block(once, Project("toy", Path("/b"))), other)
 
     assert twice.startswith(mine)
     assert twice.count("ops_nightly.py") == 2
@@ -51,4 +51,4 @@ def test_the_signature_is_hmac_over_time_and_body():
         ["openssl", "dgst", "-sha256", "-hmac", "key"], input=b"2026.{}", capture_output=True
     ).stdout.decode()
 
-    assert nightly.signature("key", "2026", "{}").partition("=")[2] in expected
+    assert nightly.sign_webhook("key", "2026", "{}").partition("=")[2] in expected

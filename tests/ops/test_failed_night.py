@@ -13,14 +13,16 @@ from sem.ops import nightly
 
 @pytest.fixture
 def desk(toy):
-    return nightly.desk(Project.load("toy"))
+    return nightly.load_nightly_folder(Project.load("toy"))
 
 
 @pytest.fixture
 def rings(monkeypatch):
     """The nights that the webhook was told of."""
     told = []
-    monkeypatch.setattr(nightly, "ring", lambda path, night: told.append(night) or "webhook: sent")
+    monkeypatch.setattr(
+        nightly, "send_alert", lambda path, night: told.append(night) or "webhook: sent"
+    )
     return told
 
 
@@ -33,7 +35,7 @@ def fail(message, monkeypatch):
 
 def test_a_failed_night_is_tried_again_at_the_next_call_and_rings_once(desk, rings, monkeypatch):
     # An hour later it was "has run already", exit 0, for the rest of the UTC day.
-    at = provenance.now()
+    at = provenance.utc_now()
     fail("no promoted run", monkeypatch)
     for _ in range(3):
         assert nightly.status_of_night(desk, at) is None
@@ -58,7 +60,7 @@ def test_a_failed_night_is_tried_again_at_the_next_call_and_rings_once(desk, rin
     ],
 )
 def test_only_a_night_that_compared_answers_has_run(desk, statuses, expected):
-    at = provenance.now()
+    at = provenance.utc_now()
     day = f"{at:%Y-%m-%d}"
     rows = [{"date": day, "status": status} for status in statuses]
     files.write_rows(desk.history, [{"date": "2020-01-01", "status": "ok"}, *rows])

@@ -9,7 +9,7 @@ from sem.core.errors import SemError
 from sem.eval.gate import gate_inputs, policy
 from sem.ops import promote
 
-NOW = provenance.now()
+NOW = provenance.utc_now()
 
 
 @pytest.fixture
@@ -31,11 +31,13 @@ def gated(prepared_toy):
             "evidence_sha256": "e",
             **changes,
         }
-        path = files.write_file(project.reports / target.id / "gate.json", jsonio.pretty(gate))
+        path = files.write_file(
+            project.reports / target.id / "gate.json", jsonio.pretty_json(gate)
+        )
         entry = {name: gate[name] for name in ("run", "split", "verdict", "evidence_sha256")}
         entry |= {"split_sha256": "s", "gate_sha256": files.sha256_file(path)}
         if listed:
-            with files.appending(project.reports / gate_inputs.LEDGER) as ledger:
+            with files.open_for_append(project.reports / gate_inputs.LEDGER) as ledger:
                 files.append_row(ledger, entry)
 
     return project, target, decide
@@ -47,7 +49,7 @@ def test_a_passed_gate_of_the_run_on_the_test_set_promotes(gated):
 
     assert promote.promote_tested_run(project, target.id, None, NOW) == target.id
     assert run.promoted_run_id(project) == target.id
-    assert state.read_state(project.promoted, state.Promoted)["gate"]["verdict"] == "PASS"
+    assert state.read_state_file(project.promoted, state.Promoted)["gate"]["verdict"] == "PASS"
 
 
 @pytest.mark.parametrize(

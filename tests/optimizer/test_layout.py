@@ -29,7 +29,7 @@ def test_what_is_written_is_what_is_read():
         "Goal: Readable code that runs without changes."
     )
     assert layout.read_layout(layout.write_layout(PARTS)) == PARTS
-    assert layout.flaws(layout.write_layout(PARTS), PROMPT) == []
+    assert layout.find_rewrite_flaws(layout.write_layout(PARTS), PROMPT) == []
 
 
 def test_a_task_of_several_lines_stays_one_task():
@@ -53,7 +53,7 @@ FLAWED = {
 
 @pytest.mark.parametrize("flaw", FLAWED)
 def test_a_flawed_rewrite_is_told_by_its_flaw(flaw):
-    assert flaw in layout.flaws(FLAWED[flaw], PROMPT)
+    assert flaw in layout.find_rewrite_flaws(FLAWED[flaw], PROMPT)
     assert not layout.is_useful(FLAWED[flaw], PROMPT, finished=True)
 
 
@@ -68,7 +68,7 @@ STUFFED = [
 
 @pytest.mark.parametrize("text", STUFFED)
 def test_a_planted_stuffed_rewrite_fails(text):
-    assert "stuffed" in layout.flaws(text, PROMPT)
+    assert "stuffed" in layout.find_rewrite_flaws(text, PROMPT)
 
 
 def test_numbers_out_of_order_are_no_layout():

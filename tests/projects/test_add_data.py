@@ -47,7 +47,7 @@ def test_what_a_folder_holds_beside_is_counted(tmp_path):
         files.write_file(tmp_path / "book" / name, name)
     (tmp_path / "book" / "again.md").symlink_to(tmp_path / "book" / "one.md")
 
-    assert add_data.left_out([tmp_path / "book"]) == {
+    assert add_data.count_skipped_files([tmp_path / "book"]) == {
         ".rst": 2,
         "without a suffix": 1,
         "hidden": 1,
@@ -69,7 +69,7 @@ def test_what_a_forge_reads_may_come_in_and_the_projects_own_files_may_not(place
         "       rename yours"
     )
     files.write_file(place.raw / "feed.jsonl", "{}\n")
-    assert add_data.documents(place.raw) == []
+    assert add_data.list_raw_documents(place.raw) == []
 
 
 def test_the_same_bytes_are_taken_once_and_others_need_replace(place, page):

@@ -63,10 +63,10 @@ def run(argv: list[str], answer: str, monkeypatch) -> int:
 def test_it_takes_one_project_and_leaves_every_other_file(root):
     before = fingerprint(root, without="mine")
 
-    delete.delete(delete.list_deletion(root, "mine"))
+    delete.remove_project_folders(delete.list_deletion(root, "mine"))
 
     assert fingerprint(root) == before
-    assert [place.name for place in projects.every(root)] == ["yours"]
+    assert [place.name for place in projects.find_projects(root)] == ["yours"]
 
 
 def test_it_shows_what_goes(root):
@@ -100,7 +100,7 @@ def test_with_a_yes_it_goes_and_is_no_longer_the_current_one(root, answer, monke
     assert run(["delete", "mine"], answer, monkeypatch) == 0
 
     assert projects.current_project(root) is None
-    assert [place.name for place in projects.every(root)] == ["yours"]
+    assert [place.name for place in projects.find_projects(root)] == ["yours"]
 
 
 @pytest.mark.parametrize("kind", projects.KINDS)
@@ -124,7 +124,7 @@ def test_a_link_inside_goes_and_what_it_points_to_stays(root, tmp_path):
     (root / "data" / "mine" / "raw" / "other").symlink_to(root / "data" / "yours")
     before = fingerprint(tmp_path / "outside") | fingerprint(root, without="mine")
 
-    delete.delete(delete.list_deletion(root, "mine"))
+    delete.remove_project_folders(delete.list_deletion(root, "mine"))
 
     assert fingerprint(tmp_path / "outside") | fingerprint(root) == before
 
@@ -134,14 +134,14 @@ def test_a_link_inside_goes_and_what_it_points_to_stays(root, tmp_path):
 )
 def test_while_a_job_holds_a_lock_nothing_goes(root, lock):
     listing = delete.list_deletion(root, "mine")
-    with files.lock(root / lock, "a job"):
+    with files.lock_file(root / lock, "a job"):
         before = fingerprint(root)
         with pytest.raises(Busy, match="something of mine is being written by another process"):
-            delete.delete(listing)
+            delete.remove_project_folders(listing)
 
         assert fingerprint(root) == before
 
-    delete.delete(delete.list_deletion(root, "mine"))
+    delete.remove_project_folders(delete.list_deletion(root, "mine"))
     assert not (root / "configs" / "mine").exists()
 
 
@@ -166,7 +166,7 @@ def test_a_killed_delete_is_run_again_to_its_end(root, after):
     words = [sys.executable, "-P", "-c", KILLED, str(root), str(after)]
     assert subprocess.run(words).returncode == -signal.SIGKILL
 
-    delete.delete(delete.list_deletion(root, "mine"))
+    delete.remove_project_folders(delete.list_deletion(root, "mine"))
 
     assert fingerprint(root) == before
     with pytest.raises(SemError, match="no sem called 'mine'"):
@@ -177,7 +177,7 @@ def test_a_project_of_the_older_layout_can_go_too(root):
     files.write_file(root / "configs" / "old" / "data_config.yaml", "params: {}\n")
     files.write_file(root / "data" / "old" / "raw" / "a.md", "a")
 
-    delete.delete(delete.list_deletion(root, "old"))
+    delete.remove_project_folders(delete.list_deletion(root, "old"))
 
     assert not (root / "configs" / "old").exists()
     assert not (root / "data" / "old").exists()

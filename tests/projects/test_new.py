@@ -156,12 +156,12 @@ def test_a_killed_new_leaves_no_project_and_the_next_one_is_whole(tmp_path, afte
     done = subprocess.run([sys.executable, "-P", "-c", KILLED, str(tmp_path), str(after)])
 
     assert done.returncode == -signal.SIGKILL
-    assert projects.every(tmp_path) == []
+    assert projects.find_projects(tmp_path) == []
     assert not (tmp_path / "configs" / "rust").exists()
 
     new.create_from_template(tmp_path, "rust")
 
-    assert [place.name for place in projects.every(tmp_path)] == ["rust"]
+    assert [place.name for place in projects.find_projects(tmp_path)] == ["rust"]
     assert [path.name for path in (tmp_path / "configs").iterdir()] == ["rust"]
 
 
@@ -187,7 +187,9 @@ def older(tmp_path, monkeypatch):
 
 
 def test_a_project_of_the_older_layout_is_seen_and_told_what_it_lacks(older):
-    assert [(place.name, place.is_older) for place in projects.every(older)] == [("old", True)]
+    assert [(place.name, place.is_older) for place in projects.find_projects(older)] == [
+        ("old", True)
+    ]
 
     with pytest.raises(SemError) as caught:
         Project.load("old")

@@ -40,7 +40,7 @@ def run(words: list[str]) -> None:
 
 def fingerprint(root: Path, name: str) -> dict[str, str]:
     """Return every file of the project `name` below `root`, by path, with its hash."""
-    folders = projects.Place(name, root).folders
+    folders = projects.ProjectLocation(name, root).folders
     found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path.relative_to(root)): files.sha256_file(path) for path in found}
 
@@ -123,7 +123,7 @@ def test_two_projects_go_the_whole_way_side_by_side(tree, tiny_model, capsys):
 
     assert fingerprint(tree, "yours") == before
     assert fingerprint(tree, "mine") == {}
-    assert [place.name for place in projects.every(tree)] == ["yours"]
+    assert [place.name for place in projects.find_projects(tree)] == ["yours"]
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, sha
     for path in [page for page in pages if 1_000 < page.stat().st_size < 4_000][:14]:
         files.write_file(book / path.name, path.read_bytes())
     tool = [sys.executable, "-m", "sem"]
-    path = gguf_files.locate("smollm2", ROOT)
+    path = gguf_files.locate_gguf("smollm2", ROOT)
     server = llamacpp.Server(llamacpp.Serving(path, port=8080))
     last = {}
     for words in commands():
@@ -147,4 +147,4 @@ def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, sha
 
     assert server.address == "http://127.0.0.1:8080/v1"
     assert LAST.fullmatch(last["eval"][0])
-    assert projects.every(tree) == []
+    assert projects.find_projects(tree) == []

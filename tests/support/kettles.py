@@ -44,7 +44,7 @@ def make(root: Path) -> Project:
         "base_model_id": "any/model",
         "io_schema": {**SPEC["io_schema"], "properties": properties},
     }
-    files.write_file(root / "configs" / "shop" / "tasks" / "price.json", jsonio.pretty(spec))
+    files.write_file(root / "configs" / "shop" / "tasks" / "price.json", jsonio.pretty_json(spec))
     made = Project("shop", root)
     store.append_store_rows(made.store, [page(shop, n) for shop in range(12) for n in range(3)])
     clean.clean_store(made)

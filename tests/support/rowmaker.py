@@ -30,7 +30,7 @@ SPEC: dict[str, Any] = {
 def project(root: Path, settings: str = "", **changes: Any) -> Project:
     """Return a sem called `shop` with the task `product`, no rows yet."""
     configs = root / "configs" / "shop"
-    files.write_file(configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
+    files.write_file(configs / "tasks" / "product.json", jsonio.pretty_json(SPEC | changes))
     files.write_file(configs / "dataset.yaml", settings)
     return Project("shop", root)
 

@@ -1,10 +1,10 @@
 """Scores made by hand, for tests of what is computed from them."""
 
-from sem.eval.scoring.scoring import Score, Slot
+from sem.eval.scoring.scoring import Score, SlotScore
 
-RIGHT = Slot(1.0, True, said=True, wanted=True)
-WRONG = Slot(0.0, False, said=True, wanted=True)
-OPEN = Slot(None, None, said=True, wanted=True)
+RIGHT = SlotScore(1.0, True, said=True, wanted=True)
+WRONG = SlotScore(0.0, False, said=True, wanted=True)
+OPEN = SlotScore(None, None, said=True, wanted=True)
 SLOT = {"+": RIGHT, "-": WRONG, "?": OPEN}
 
 

@@ -370,7 +370,7 @@ def pass_whole_path(project_of: Any, kind: str, family: str, recipe: list[str]) 
         project.reports / run.id,
         compare.comparison_scores(compare.read_comparison(project, run.id, BASE, "test", None)),
     )
-    folder = bundle.export(project, run, [])
+    folder = bundle.build_package(project, run, [])
     faults = tuple(verify.package_faults(folder))
     proven = subject.resolve_subject(project, run.id, "test", None)
     valid = sum(_is_answer(each.text) for each in answers.read_answers(asked.book.path).values())

@@ -31,7 +31,7 @@ def main(out: Path, names: list[str]) -> None:
     from sem.train.engine import backend_unsloth
     from sem.train.run import plan
 
-    usual, early = backend_unsloth.library, []
+    usual, early = backend_unsloth.import_unsloth, []
 
     def on_a_card(cache: Path | None = None) -> Any:
         early.append(not {"transformers", "trl", "peft"} & set(sys.modules) or bool(early))
@@ -40,7 +40,7 @@ def main(out: Path, names: list[str]) -> None:
             as_on_a_card(found)
         return found
 
-    backend_unsloth.library = on_a_card
+    backend_unsloth.import_unsloth = on_a_card
     project, seen = Project.load("toy"), {}
     for name in names:
         run = find_run(project, name, finished=False)
@@ -104,7 +104,7 @@ class watching:
     def __enter__(self) -> dict[str, Any]:
         from sem.train.engine import trainer
 
-        self.usual = usual = trainer.Sealed.compute_loss
+        self.usual = usual = trainer.SemTrainerMixin.compute_loss
         seen = {"losses": 0, "trainer": [], "left_in_inference": 0, "model": "", "trained": 0}
 
         def counted(self: Any, model: Any, *args: Any, **words: Any) -> Any:
@@ -119,13 +119,13 @@ class watching:
             seen["trained"] = sum(p.numel() for p in inner.parameters() if p.requires_grad)
             return usual(self, model, *args, **words)
 
-        trainer.Sealed.compute_loss = counted
+        trainer.SemTrainerMixin.compute_loss = counted
         return seen
 
     def __exit__(self, *error: Any) -> None:
         from sem.train.engine import trainer
 
-        trainer.Sealed.compute_loss = self.usual
+        trainer.SemTrainerMixin.compute_loss = self.usual
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio, state
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.example import Example, from_json
 from sem.core.project import Project
 from sem.dataset.augment import page_edits
-from sem.dataset.augment.page_edits import Page
+from sem.dataset.augment.page_edits import EditablePage
 from sem.dataset.clean import engine, grounding
-from sem.dataset.clean.row_cleaning import Plan, Worker
+from sem.dataset.clean.row_cleaning import CleaningPlan, RowCleaner
 from sem.dataset.config import Dataset
 from sem.dataset.html import markup, words
 from sem.dataset.split import snapshot
@@ -40,7 +40,7 @@ def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) ->
     """
     if not path.with_suffix(".json").exists():
         raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
-    facts = state.read_state(path.with_suffix(".json"), state.Written)
+    facts = state.read_state_file(path.with_suffix(".json"), state.DerivedSetFacts)
     digest = files.sha256_file(path) if path.exists() else "missing"
     if digest != facts["sha256"] or facts["snapshot_sha256"] != frozen.sha256:
         raise SemError(
@@ -62,7 +62,7 @@ def write_facts(project: Project, frozen: Snapshot, path: Path, facts: dict[str,
     except SemError:
         path.unlink()
         raise
-    files.write_file(path.with_suffix(".json"), jsonio.pretty(facts))
+    files.write_file(path.with_suffix(".json"), jsonio.pretty_json(facts))
 
 
 COMMAND = "fab dataset.augment"
@@ -75,7 +75,7 @@ BASE_DIFFERS = "row_differs_from_snapshot"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VariantOptions:
     """Which variants: kinds, how many of each row, the seed; and what cleaning needs."""
 
     kinds: tuple[str, ...] = tuple(page_edits.KINDS)
@@ -89,7 +89,9 @@ class Wanted:
     def __post_init__(self) -> None:
         for name in self.kinds:
             if name not in page_edits.KINDS:
-                raise SemError(f"no kind of variant {name!r}", nearest(name, page_edits.KINDS))
+                raise SemError(
+                    f"no kind of variant {name!r}", suggest_nearest_name(name, page_edits.KINDS)
+                )
         if self.each < 1:
             raise SemError(f"{self.each} variants of each row", "ask for 1 or more")
 
@@ -105,18 +107,18 @@ class Augmented:
 def write_variants(
     project: Project,
     version: int | str | None = None,
-    request: Wanted | None = None,
+    request: VariantOptions | None = None,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Augmented:
     """Write the variants of the train part of snapshot `version`, read-only, facts last."""
-    request = request or Wanted()
+    request = request or VariantOptions()
     frozen = snapshot.load_snapshot(project, version)
     settings = project.settings("dataset", Dataset).clean
     path, refused = project.processed / variants_path(frozen), Counter[str]()
-    with files.lock(project.processed / ".augment.lock", str(path)):
+    with files.lock_file(project.processed / ".augment.lock", str(path)):
         digests = {example.id: _digest(example) for example in frozen.examples("train")}
-        plan = Plan(settings, project.tasks, 0.0, request.tokenizer, request.today)
-        with store.reading(project.store) as opened:
+        plan = CleaningPlan(settings, project.tasks, 0.0, request.tokenizer, request.today)
+        with store.open_store(project.store) as opened:
             stored = (row for row in opened.rows() if row.id in digests)
             raw = progress(stored, len(digests)) if progress else stored
             variants = _checked(raw, plan, request, digests, refused)
@@ -163,7 +165,7 @@ def write_sorted(path: Path, variants: Iterable[dict[str, Any]]) -> int:
         for row in variants:
             places.append((row["id"], spill.tell()))
             spill.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
-        with files.replacing(path, 0o444) as file:
+        with files.open_atomic_file(path, 0o444) as file:
             for _, offset in sorted(places):
                 spill.seek(offset)
                 file.write(spill.readline())
@@ -171,13 +173,17 @@ def write_sorted(path: Path, variants: Iterable[dict[str, Any]]) -> int:
 
 
 def _checked(
-    raw: Iterable[RawRow], plan: Plan, request: Wanted, digests: dict[str, bytes], refused: Counter
+    raw: Iterable[RawRow],
+    plan: CleaningPlan,
+    request: VariantOptions,
+    digests: dict[str, bytes],
+    refused: Counter,
 ) -> Iterator[dict[str, Any]]:
     """Yield every variant that keeps its row's answer, as a row of a snapshot part."""
     base: Example | None = None
     texts: set[str] = set()
     planned = _variants(raw, plan, request, digests, refused)
-    for record in engine.local(planned, plan):
+    for record in engine.clean_rows_locally(planned, plan):
         origin, mark, variant = record.id.rpartition(MARK)
         if not mark or record.id in digests:
             base, texts = _base(record, digests, refused), set()
@@ -196,7 +202,7 @@ def _checked(
         yield replace(example, meta={**example.meta, "augmented": tagged}).as_json()
 
 
-def _base(record: engine.Record, digests: dict[str, bytes], refused: Counter) -> Example | None:
+def _base(record: engine.RowRecord, digests: dict[str, bytes], refused: Counter) -> Example | None:
     """Return the row itself, cleaned again; None where it is not what the snapshot holds."""
     if record.made.reason is None:
         example = Example(**jsonio.parse_json(record.made.line))
@@ -207,7 +213,7 @@ def _base(record: engine.Record, digests: dict[str, bytes], refused: Counter) ->
 
 
 def _verdict(
-    record: engine.Record, base: Example, texts: Collection[str]
+    record: engine.RowRecord, base: Example, texts: Collection[str]
 ) -> tuple[str | None, Example]:
     """Why the variant `record` of `base` is refused, None for not at all; and its example."""
     if record.made.reason is not None:
@@ -217,7 +223,10 @@ def _verdict(
         return "answer_changed", example
     if example.input_text == base.input_text or example.input_text in texts:
         return "same_text", example
-    before, after = grounding.Text(base.input_text), grounding.Text(example.input_text)
+    before, after = (
+        grounding.SearchableText(base.input_text),
+        grounding.SearchableText(example.input_text),
+    )
     values = list(grounding.scalar_leaves(base.output_json))
     if any(
         grounding.is_grounded(v, before) and not grounding.is_grounded(v, after) for _, v in values
@@ -228,23 +237,25 @@ def _verdict(
     return None, example
 
 
-def _order(values: list[tuple[str, Any]], text: grounding.Text) -> list[list[int]]:
+def _order(values: list[tuple[str, Any]], text: grounding.SearchableText) -> list[list[int]]:
     """Per slot of several texts, the order in which they first appear in `text`."""
     places: dict[str, list[int]] = {}
     for slot, value in values:
-        places.setdefault(slot, []).append(text.flat.find(grounding.Text(str(value)).flat))
+        places.setdefault(slot, []).append(
+            text.flat.find(grounding.SearchableText(str(value)).flat)
+        )
     return [sorted(range(len(at)), key=at.__getitem__) for at in places.values() if len(at) > 1]
 
 
 def _variants(
     raw: Iterable[RawRow],
-    plan: Plan,
-    request: Wanted,
+    plan: CleaningPlan,
+    request: VariantOptions,
     known_ids: Collection[str],
     refused: Counter,
 ) -> Iterator[RawRow]:
     """Yield each row of `raw`, as it is and then edited."""
-    options = Worker(replace(plan, tokenizer=None))
+    options = RowCleaner(replace(plan, tokenizer=None))
     for row in raw:
         try:
             prepared = rows.prepare_row(row, plan.tasks, options)
@@ -259,13 +270,15 @@ def _variants(
                 yield variant
 
 
-def _page(row: rows.Prepared) -> Page:
+def _page(row: rows.PreparedRow) -> EditablePage:
     kind = row.options.input
     is_html = kind == "html" or (kind == "auto" and words.HTML.search(row.page) is not None)
-    return Page(row.page, row.reference, rows.page_language(row.meta, ""), is_html)
+    return EditablePage(row.page, row.reference, rows.page_language(row.meta, ""), is_html)
 
 
-def _edited(row: RawRow, page: Page, request: Wanted, refused: Counter) -> Iterator[RawRow]:
+def _edited(
+    row: RawRow, page: EditablePage, request: VariantOptions, refused: Counter
+) -> Iterator[RawRow]:
     """Yield every variant of `row` that applies, in an order of its own.
 
     Many leave the text as it is.
@@ -290,7 +303,7 @@ def random_of(seed: int, row: str, variant: str) -> random.Random:
 
 
 def _facts(
-    frozen: Snapshot, request: Wanted, path: Path, count: int, refused: Counter
+    frozen: Snapshot, request: VariantOptions, path: Path, count: int, refused: Counter
 ) -> dict[str, Any]:
     kinds = Counter(row["meta"]["augmented"]["kind"] for row in files.read_rows(path))
     return {

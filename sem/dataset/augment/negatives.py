@@ -34,7 +34,7 @@ Slot = tuple[str, ...]
 
 
 @dataclass
-class Known:
+class ReferenceCorpus:
     """What the train part holds: values by task and slot, and every reference's text."""
 
     values: dict[tuple[str, Slot], list[Any]] = field(default_factory=dict)
@@ -42,18 +42,18 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Case:
+class NegativeCase:
     """One example to go wrong in, with what other rows say."""
 
     example: Example
-    others: Known
+    others: ReferenceCorpus
 
     @property
     def answer(self) -> Any:
         return self.example.output_json
 
 
-Break = Callable[[Case, random.Random], "tuple[Slot, str] | None"]
+Break = Callable[[NegativeCase, random.Random], "tuple[Slot, str] | None"]
 KINDS: dict[str, Break] = {}
 
 
@@ -71,7 +71,7 @@ def is_same_answer(value: Any, other: Any) -> bool:
     if _is_number(value) and _is_number(other):
         return Decimal(str(value)) == Decimal(str(other))
     if isinstance(value, str) and isinstance(other, str):
-        a, b = grounding.Text(value).packed, grounding.Text(other).packed
+        a, b = grounding.SearchableText(value).packed, grounding.SearchableText(other).packed
         return a in b or b in a
     return jsonio.canonical_json(value) == jsonio.canonical_json(other)
 
@@ -104,21 +104,21 @@ def _with(value: Any, slot: Slot, new: Any) -> Any:
     return answer
 
 
-def _chosen(case: Case, rng: random.Random, fits: Callable[[Any], bool]) -> Slot | None:
+def _chosen(case: NegativeCase, rng: random.Random, fits: Callable[[Any], bool]) -> Slot | None:
     slots = [slot for slot, value in answer_slots(case.answer) if fits(value)]
     return rng.choice(slots) if slots else None
 
 
-def _replaced(case: Case, slot: Slot, new: Any) -> tuple[Slot, str]:
+def _replaced(case: NegativeCase, slot: Slot, new: Any) -> tuple[Slot, str]:
     return slot, jsonio.canonical_json(_with(case.answer, slot, new))
 
 
-def _is_open(case: Case) -> bool:
+def _is_open(case: NegativeCase) -> bool:
     return isinstance(case.answer, dict) and bool(case.answer)
 
 
 @register_wrong_answer
-def truncated(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def truncated(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Cut before the end, as a token limit does."""
     text = jsonio.canonical_json(case.answer)
     is_json = isinstance(case.answer, dict | list) and len(text) > 2
@@ -126,21 +126,21 @@ def truncated(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 
 @register_wrong_answer
-def trailing_comma(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def trailing_comma(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return a comma before the last bracket."""
     text = jsonio.canonical_json(case.answer)
     return ((), f"{text[:-1]},{text[-1]}") if text[-1:] in ("}", "]") else None
 
 
 @register_wrong_answer
-def single_quotes(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def single_quotes(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Python's quotes."""
     text = jsonio.canonical_json(case.answer)
     return ((), text.replace('"', "'")) if _is_open(case) else None
 
 
 @register_wrong_answer
-def unquoted_keys(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def unquoted_keys(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """JavaScript's keys."""
     if not _is_open(case):
         return None
@@ -151,19 +151,19 @@ PROSE = ("Here is the JSON: ", "Sure! ", "The answer is:\n", "Output:\n")
 
 
 @register_wrong_answer
-def prose_before(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def prose_before(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return words before the object."""
     return ((), rng.choice(PROSE) + jsonio.canonical_json(case.answer)) if _is_open(case) else None
 
 
 @register_wrong_answer
-def code_fence(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def code_fence(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return the object in a Markdown fence."""
     return ((), f"```json\n{jsonio.canonical_json(case.answer)}\n```") if _is_open(case) else None
 
 
 @register_wrong_answer
-def not_a_number(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def not_a_number(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """NaN where a number or null stands."""
     slot = _chosen(case, rng, lambda value: value is None or _is_number(value))
     if slot is None:
@@ -175,7 +175,7 @@ def not_a_number(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 
 @register_wrong_answer
-def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def duplicate_key(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return one key twice."""
     if not _is_open(case):
         return None
@@ -185,7 +185,7 @@ def duplicate_key(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 
 @register_wrong_answer
-def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def swapped(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return the answer with the values of two slots of one type exchanged."""
     items = list(answer_slots(case.answer))
     pairs = [
@@ -202,7 +202,7 @@ def swapped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 
 @register_wrong_answer
-def other_row(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def other_row(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return the value of another row."""
     slot = _chosen(case, rng, lambda value: value not in (None, "", []))
     values = case.others.values.get((case.example.task, slot or ()), [])
@@ -211,16 +211,16 @@ def other_row(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 
 @register_wrong_answer
-def nulled(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def nulled(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Null where the input has a value."""
     slot = _chosen(case, rng, lambda value: value not in (None, "", []))
     return _replaced(case, slot, None) if slot else None
 
 
 @register_wrong_answer
-def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def invented(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return a value that is not in the input, where the reference has none or another."""
-    input_text = grounding.Text(case.example.input_text)
+    input_text = grounding.SearchableText(case.example.input_text)
     slot = _chosen(case, rng, lambda value: isinstance(value, str) or value is None)
     if slot is None:
         return None
@@ -231,7 +231,7 @@ def invented(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 
 @register_wrong_answer
-def factor_ten(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def factor_ten(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return a number ten times too large or too small, as a lost decimal mark makes it."""
     slot = _chosen(case, rng, lambda value: _is_number(value) and value != 0)
     if slot is None:
@@ -242,7 +242,7 @@ def factor_ten(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
 
 
 @register_wrong_answer
-def item_dropped(case: Case, rng: random.Random) -> tuple[Slot, str] | None:
+def item_dropped(case: NegativeCase, rng: random.Random) -> tuple[Slot, str] | None:
     """Return the answer without one item of a list."""
     slot = _chosen(case, rng, lambda value: isinstance(value, list) and len(value) > 1)
     if slot is None:
@@ -297,14 +297,14 @@ def write_negative_pairs(
         Counter[str](),
         Counter[str](),
     )
-    with files.lock(project.processed / ".augment.lock", str(path)):
-        corpus = collected(frozen.examples("train"))
+    with files.lock_file(project.processed / ".augment.lock", str(path)):
+        corpus = collect_reference_corpus(frozen.examples("train"))
         rows = frozen.examples("train")
         rows = progress(rows, frozen.counts["train"]) if progress else rows
         pairs = (
             negative_pair_row(example, negative, kinds)
             for example in rows
-            for negative in wrong_answers_of(Case(example, corpus), limit, seed, refused)
+            for negative in wrong_answers_of(NegativeCase(example, corpus), limit, seed, refused)
         )
         count = files.write_rows(path, pairs, 0o444)
         facts = {
@@ -358,9 +358,9 @@ def negative_pair_row(example: Example, negative: Negative, kinds: Counter[str])
     }
 
 
-def collected(examples: Iterator[Example]) -> Known:
+def collect_reference_corpus(examples: Iterator[Example]) -> ReferenceCorpus:
     """Return every reference's text, and the first values of every slot in order of id."""
-    corpus = Known()
+    corpus = ReferenceCorpus()
     for example in examples:
         corpus.targets.add(files.sha256_text(taught_text(example.output_json)))
         for slot, value in answer_slots(example.output_json):
@@ -371,7 +371,7 @@ def collected(examples: Iterator[Example]) -> Known:
 
 
 def wrong_answers_of(
-    case: Case, limit: int, seed: int, refused: Counter[str]
+    case: NegativeCase, limit: int, seed: int, refused: Counter[str]
 ) -> Iterator[Negative]:
     """Yield at most `limit` wrong answers of `case`; those that cannot be used are counted.
 
@@ -409,7 +409,7 @@ def _own(example: Example) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
+def _fault(case: NegativeCase, text: str, slot: Slot | None = None) -> str | None:
     """Return why `text` must not be a rejected side: it may be right after all.
 
     `slot` is where it was made wrong, () for the whole; None where it came with its row.
@@ -432,7 +432,7 @@ def _fault(case: Case, text: str, slot: Slot | None = None) -> str | None:
     return "is_equal" if is_equal else None
 
 
-def _is_right(case: Case, slot: Slot, value: Any) -> bool:
+def _is_right(case: NegativeCase, slot: Slot, value: Any) -> bool:
     """Return True if `value` in `slot` says what the reference does, or a further right answer."""
     # An alternative may be of a slot around this one: {"seller": [{"name": "ACME GmbH"}]}.
     right = [slot_value(case.answer, slot)]

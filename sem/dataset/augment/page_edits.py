@@ -56,24 +56,24 @@ class Element:
         return self.tag.name, " ".join(sorted(match[1].split())) if match else ""
 
 
-def scan(page: str) -> Iterator[Tag]:
+def scan_tags(page: str) -> Iterator[Tag]:
     """Yield the tags of `page` in order; what stands in code, comments and titles has none."""
     position = 0
     while match := TAG.search(page, position):
         position = match.end()
         closing, name, rest = match.groups()
         if name is None:
-            position = text.end_of(page, "!--", position)
+            position = text.find_raw_text_end(page, "!--", position)
             continue
         yield Tag(match.start(), match.end(), name.lower(), rest, bool(closing))
         if not closing and name.lower() in RAW and not rest.endswith("/"):
-            position = text.end_of(page, name.lower(), position)
+            position = text.find_raw_text_end(page, name.lower(), position)
 
 
 def shown_texts(page: str) -> Iterator[tuple[int, int]]:
     """Yield where text that is shown stands: between two tags, and not blank."""
     position, opened, is_body = 0, "", "<body" not in page.lower()
-    for tag in scan(page):
+    for tag in scan_tags(page):
         if is_body and opened not in RAW and page[position : tag.start].strip():
             start = position
             if "<" not in page[start : tag.start]:
@@ -82,7 +82,7 @@ def shown_texts(page: str) -> Iterator[tuple[int, int]]:
         position, opened = tag.end, "" if tag.is_end else tag.name
 
 
-def elements(page: str) -> list[Element]:
+def parse_elements(page: str) -> list[Element]:
     """Return the elements of `page` whose end tags match, in order; an unclosed one has no end.
 
     An end tag closes the nearest open element of its name within 64; what it jumps over stays
@@ -90,7 +90,7 @@ def elements(page: str) -> list[Element]:
     """
     nodes: list[Element] = []
     stack: list[Element] = []
-    for tag in scan(page):
+    for tag in scan_tags(page):
         if tag.is_end:
             _close(stack, tag)
             continue
@@ -114,10 +114,10 @@ def _close(stack: list[Element], tag: Tag) -> None:
             return
 
 
-def siblings(page: str, names: frozenset[str], least: int = 3) -> list[list[Element]]:
+def find_sibling_runs(page: str, names: frozenset[str], least: int = 3) -> list[list[Element]]:
     """Runs of at least `least` whole siblings of one kind, one of `names`, with blanks between."""
     runs: list[list[Element]] = []
-    for parent in elements(page):
+    for parent in parse_elements(page):
         last: Element | None = None
         for child in parent.children:
             is_whole = child.end >= 0 and child.tag.name in names
@@ -134,7 +134,7 @@ def _is_next(page: str, element: Element, other: Element) -> bool:
     return is_near and element.kind == other.kind
 
 
-def spliced(page: str, edits: list[tuple[int, int, str]]) -> str:
+def splice_edits(page: str, edits: list[tuple[int, int, str]]) -> str:
     """Return `page` with every (start, end, replacement) of `edits`.
 
     Of two that overlap the first stays.
@@ -156,7 +156,7 @@ MOST_TRIES = 12
 
 
 @dataclass(frozen=True)
-class Page:
+class EditablePage:
     """The source of one page, its reference and its language; a text that is no HTML is one."""
 
     source: str
@@ -175,7 +175,7 @@ SHUFFLED = words.to_set("li div article section option a")
 
 
 @register_page_edit
-def shuffle(page: Page, rng: random.Random) -> str | None:
+def shuffle(page: EditablePage, rng: random.Random) -> str | None:
     """Siblings of one kind in another order, where none holds a value of the answer.
 
     Never inside `<ol>`: the order of its items says something.
@@ -183,7 +183,7 @@ def shuffle(page: Page, rng: random.Random) -> str | None:
     if not page.is_html:
         return None
     values = [value for _, value in grounding.scalar_leaves(page.reference)]
-    runs = siblings(page.source, SHUFFLED)
+    runs = find_sibling_runs(page.source, SHUFFLED)
     groups: list[list[Element]] = []
     for run in rng.sample(runs, min(len(runs), MOST_TRIES)):
         start, end = run[0].tag.start, run[-1].end
@@ -198,7 +198,7 @@ def shuffle(page: Page, rng: random.Random) -> str | None:
         for run in groups
         for old, new in zip(run, rng.sample(run, len(run)), strict=True)
     ]
-    return spliced(page.source, edits) if edits else None
+    return splice_edits(page.source, edits) if edits else None
 
 
 def _holds(source: str, values: list[Any]) -> bool:
@@ -211,11 +211,11 @@ STRAY = ("</b>", "</i>", "</font>", "</span>", "</p>", "</em>", "<b>", "</center
 
 
 @register_page_edit
-def malform(page: Page, rng: random.Random) -> str | None:
+def malform(page: EditablePage, rng: random.Random) -> str | None:
     """End tags lost, stray or in upper case, inline tags closed in the wrong order."""
     if not page.is_html:
         return None
-    tags = [tag for tag in scan(page.source) if tag.name not in RAW]
+    tags = [tag for tag in scan_tags(page.source) if tag.name not in RAW]
     ends = [tag for tag in tags if tag.is_end and tag.name in OPTIONAL]
     if len(ends) < 2:
         return None
@@ -231,18 +231,18 @@ def malform(page: Page, rng: random.Random) -> str | None:
     pairs = [(a, b) for a, b in pairwise(ends) if a.end == b.start and a.name != b.name]
     for first, second in rng.sample(pairs, min(len(pairs), 1 + len(pairs) // 20)):
         edits.append((first.start, second.end, f"</{second.name}></{first.name}>"))
-    return spliced(page.source, edits)
+    return splice_edits(page.source, edits)
 
 
 NOISE = ("data-v-", "data-react-", "data-testid-", "jsname-", "ng-", "x-", "data-track-")
 
 
 @register_page_edit
-def attributes(page: Page, rng: random.Random) -> str | None:
+def attributes(page: EditablePage, rng: random.Random) -> str | None:
     """Attributes and classes that frameworks add, which say nothing."""
     if not page.is_html:
         return None
-    tags = [t for t in scan(page.source) if not t.is_end and not t.rest.endswith("/")]
+    tags = [t for t in scan_tags(page.source) if not t.is_end and not t.rest.endswith("/")]
     if not tags:
         return None
     edits = []
@@ -252,7 +252,7 @@ def attributes(page: Page, rng: random.Random) -> str | None:
         if "class=" not in tag.rest.lower() and rng.random() < 0.4:
             added += f' class="css-{hashed}"'
         edits.append((tag.start + 1 + len(tag.name), tag.start + 1 + len(tag.name), added))
-    return spliced(page.source, edits)
+    return splice_edits(page.source, edits)
 
 
 # Without digits, addresses, forms or headings of rank one, so that no answer can be in them.
@@ -294,11 +294,11 @@ BOUNDARIES = words.to_set("div section article main aside ul table header nav")
 
 
 @register_page_edit
-def distract(page: Page, rng: random.Random) -> str | None:
+def distract(page: EditablePage, rng: random.Random) -> str | None:
     """Blocks that every page has and no answer is in: newsletter, cookies, promises."""
     if not page.is_html:
         return None
-    tags = list(scan(page.source))
+    tags = list(scan_tags(page.source))
     spots = [tag.end for tag in tags if tag.is_end and tag.name in BOUNDARIES]
     bodies = [tag.end for tag in tags if tag.name == "body" and not tag.is_end]
     if not spots:
@@ -307,11 +307,11 @@ def distract(page: Page, rng: random.Random) -> str | None:
     block_lines = rng.sample(lines, min(len(lines), rng.randint(1, 3)))
     blocks = [rng.choice(SHELLS).format(html.escape(line, quote=False)) for line in block_lines]
     edits = [(spot, spot, block) for block in blocks for spot in [rng.choice([*bodies, *spots])]]
-    return spliced(page.source, edits)
+    return splice_edits(page.source, edits)
 
 
 @register_page_edit
-def respell(page: Page, rng: random.Random) -> str | None:
+def respell(page: EditablePage, rng: random.Random) -> str | None:
     """Entities for letters, no-break spaces, comments and line breaks between words."""
     if not page.is_html:
         return None
@@ -326,7 +326,7 @@ def respell(page: Page, rng: random.Random) -> str | None:
         spaces = ("&nbsp;", "\n\t", "  ", " <!-- -->")
         new = rng.choice(spaces) if sign == " " else f"&#{ord(sign)};"
         edits.append((start + at, start + at + 1, new))
-    return spliced(page.source, edits) if edits else None
+    return splice_edits(page.source, edits) if edits else None
 
 
 # Two decimals: `1.234` may be a thousand or one and a bit, `1.234,50` is certain.
@@ -338,7 +338,7 @@ AMOUNT = re.compile(
 
 
 @register_page_edit
-def currency(page: Page, rng: random.Random) -> str | None:
+def currency(page: EditablePage, rng: random.Random) -> str | None:
     """Return every price of the page as another country writes it: `12,99 €` becomes `€12.99`.
 
     Only where the answer holds an amount of the page as a number, and no text of it holds one as
@@ -357,7 +357,7 @@ def currency(page: Page, rng: random.Random) -> str | None:
             return None
         is_asked = is_asked or amount in numbers
         edits.append((match.start(), match.end(), _written(amount, sign, style)))
-    return spliced(page.source, edits) if is_asked else None
+    return splice_edits(page.source, edits) if is_asked else None
 
 
 def _scalars(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sem.core import files, jsonio, state
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.example import Example, from_json
 from sem.core.project import Project
 from sem.dataset.clean import (
@@ -25,9 +25,9 @@ from sem.dataset.clean import (
     ray_engine,
     validation,
 )
-from sem.dataset.clean.engine import Engine, Record
-from sem.dataset.clean.row_cleaning import Plan
-from sem.dataset.clean.tally import Tally
+from sem.dataset.clean.engine import Engine, RowRecord
+from sem.dataset.clean.row_cleaning import CleaningPlan
+from sem.dataset.clean.tally import CleaningTally
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.html import markup
 from sem.dataset.personal import pii
@@ -47,7 +47,7 @@ NEAR = "near_duplicate"
 
 
 @dataclass(frozen=True)
-class How:
+class CleaningOptions:
     """Where the work runs and what it may use besides the settings."""
 
     engine: Engine = "local"
@@ -64,7 +64,7 @@ class Cleaned:
 
     path: Path
     report: Path
-    tally: Tally
+    tally: CleaningTally
 
 
 @dataclass
@@ -86,21 +86,21 @@ REASONS = (None, dedupe.OWN, "duplicate_id", "row_twice", "duplicate", "conflict
 
 def clean_store(
     project: Project,
-    how: How | None = None,
+    how: CleaningOptions | None = None,
     progress: Callable[[Any, int], Any] | None = None,
 ) -> Cleaned:
     """Clean `project`'s store; raise SemError when the store cannot be used or nothing is left."""
-    how = how or How()
+    how = how or CleaningOptions()
     settings = project.settings("dataset", Dataset).clean
     _check_options(settings, project, how)
-    folder, tally = project.processed, Tally()
-    with files.lock(folder / ".clean.lock", str(folder / NAME)):
+    folder, tally = project.processed, CleaningTally()
+    with files.lock_file(folder / ".clean.lock", str(folder / NAME)):
         files.remove_temporary_files(folder, TEMPORARY)
-        with store.reading(project.store) as opened, dedupe.Index(folder / INDEX) as index:
+        with store.open_store(project.store) as opened, dedupe.SpillIndex(folder / INDEX) as index:
             source = files.sha256_file(project.store)
             share = settings.evidence_rows / opened.count
             stones = tombstones.load_tombstones(project).as_json()
-            plan = Plan(settings, project.tasks, share, how.tokenizer, how.today, stones)
+            plan = CleaningPlan(settings, project.tasks, share, how.tokenizer, how.today, stones)
             records = _records(opened.rows(), plan, how)
             stream = progress(records, opened.count) if progress else records
             _spill(folder, stream, index, tally, settings)
@@ -112,19 +112,19 @@ def clean_store(
         return _publish(project, settings, tally, source)
 
 
-def _records(raw: Iterable[Any], plan: Plan, how: How) -> Iterator[Record]:
+def _records(raw: Iterable[Any], plan: CleaningPlan, how: CleaningOptions) -> Iterator[RowRecord]:
     if how.engine == "ray":
         return ray_engine.run_on_ray(raw, plan, how.address)
-    return engine.local(raw, plan)
+    return engine.clean_rows_locally(raw, plan)
 
 
-def _check_options(settings: Clean, project: Project, how: How) -> None:
+def _check_options(settings: Clean, project: Project, how: CleaningOptions) -> None:
     for name in settings.tasks:
         if name not in project.tasks:
             raise SemError(
                 f"{project.configs / 'dataset.yaml'}: clean.tasks names {name!r}, "
                 "which has no TaskSpec",
-                nearest(name, project.tasks),
+                suggest_nearest_name(name, project.tasks),
             )
     where = f"{project.configs / 'dataset.yaml'}: clean"
     schemas = {name: spec.io_schema for name, spec in project.tasks.items()}
@@ -142,20 +142,24 @@ def _check_options(settings: Clean, project: Project, how: How) -> None:
 
 
 def _spill(
-    folder: Path, records: Iterable[Record], index: dedupe.Index, tally: Tally, settings: Clean
+    folder: Path,
+    records: Iterable[RowRecord],
+    index: dedupe.SpillIndex,
+    tally: CleaningTally,
+    settings: Clean,
 ) -> None:
     """Write what each row became as it comes.
 
     Where it is, and what decides about it, to `index`.
     """
-    offset, blank = 0, near_duplicates.empty(settings.near.threshold)
+    offset, blank = 0, near_duplicates.empty_sketch(settings.near.threshold)
     with (folder / SPILL).open("wb") as spill, (folder / SKETCHES).open("wb") as keys:
         for record in records:
             outcome = record.made
             line = outcome.line or jsonio.canonical_json(_rejected(record))
             tally.page(outcome)
             index.add(
-                dedupe.Entry(
+                dedupe.SpillEntry(
                     record.id,
                     record.row,
                     offset,
@@ -167,7 +171,7 @@ def _spill(
             keys.write(bytes.fromhex(outcome.sketch) or blank)
 
 
-def _rejected(record: Record) -> dict[str, Any]:
+def _rejected(record: RowRecord) -> dict[str, Any]:
     outcome = record.made
     return {
         "id": record.id or None,
@@ -177,11 +181,11 @@ def _rejected(record: Record) -> dict[str, Any]:
     }
 
 
-def _ordered(folder: Path, index: dedupe.Index, settings: Clean) -> Ordered:
+def _ordered(folder: Path, index: dedupe.SpillIndex, settings: Clean) -> Ordered:
     ordered = Ordered()
     with (folder / SPILL).open("rb") as spill:
 
-        def absent(entry: dedupe.Entry) -> int:
+        def absent(entry: dedupe.SpillEntry) -> int:
             return _absent(_row(_line(spill, entry.offset)))
 
         for entry, reason, detail in index.verdicts(settings.conflicts, absent):
@@ -195,14 +199,14 @@ def _ordered(folder: Path, index: dedupe.Index, settings: Clean) -> Ordered:
 
 def _absent(row: dict[str, Any]) -> int:
     """Return how many values of the row's reference its input does not hold."""
-    text = grounding.Text(row["input_text"])
+    text = grounding.SearchableText(row["input_text"])
     return sum(
         not grounding.is_grounded(value, text)
         for _, value in grounding.scalar_leaves(row["output_json"])
     )
 
 
-def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) -> None:
+def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: CleaningTally) -> None:
     """Name the near-duplicate cluster of every row that stays and has one; drop by policy."""
     import numpy as np
 
@@ -217,7 +221,7 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: Tally) ->
         def row_at(row: int) -> dict[str, Any]:
             return _row(_line(spill, ordered.offsets[places[row]]))
 
-        clusters = near_duplicates.cluster(
+        clusters = near_duplicates.cluster_near_duplicates(
             keys, lambda row: row_at(row)["input_text"], settings.near.threshold, numbers
         )
         members = clusters.members()
@@ -249,12 +253,12 @@ def _row(line: bytes) -> dict[str, Any]:
     return jsonio.parse_json(line.decode("utf-8"))
 
 
-def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
+def _settle(folder: Path, ordered: Ordered, tally: CleaningTally) -> None:
     """Write the rows that stay and the rejects, both in order of id."""
     with (
         (folder / SPILL).open("rb") as spill,
-        files.replacing(folder / REJECTS) as rejects_file,
-        files.replacing(folder / NAME) as clean_file,
+        files.open_atomic_file(folder / REJECTS) as rejects_file,
+        files.open_atomic_file(folder / NAME) as clean_file,
     ):
         for place, offset in enumerate(ordered.offsets):
             line, reason = _line(spill, offset), REASONS[ordered.reasons[place]]
@@ -274,7 +278,7 @@ def _settle(folder: Path, ordered: Ordered, tally: Tally) -> None:
             rejects_file.write((jsonio.canonical_json(row) + "\n").encode("utf-8"))
 
 
-def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cleaned:
+def _publish(project: Project, settings: Clean, tally: CleaningTally, source: str) -> Cleaned:
     folder = project.processed
     facts = {
         "store_sha256": source,
@@ -293,7 +297,7 @@ def _publish(project: Project, settings: Clean, tally: Tally, source: str) -> Cl
     report = files.write_file(
         project.reports / REPORT, validation.render_validation_report(project.sem, tally, facts)
     )
-    files.write_file(folder / FACTS, jsonio.pretty(facts))
+    files.write_file(folder / FACTS, jsonio.pretty_json(facts))
     if not tally.kept:
         raise SemError(
             f"{project.store}: none of {tally.read:,} rows can be used",
@@ -314,7 +318,7 @@ def read_clean_facts(project: Project) -> dict[str, Any]:
     path = project.processed / FACTS
     if not path.exists():
         raise SemError(f"{path}: no such file", "run `fab dataset.clean` first")
-    facts = state.read_state(path, state.CleanFacts)
+    facts = state.read_state_file(path, state.CleanFacts)
     digest = files.sha256_file(project.processed / NAME)
     if digest != facts["sha256"]:
         raise SemError(

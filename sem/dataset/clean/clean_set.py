@@ -32,9 +32,11 @@ def drop_clean_rows(
     """
     folder = project.processed
     path, facts_path = folder / clean.NAME, folder / clean.FACTS
-    with files.lock(folder / ".clean.lock", str(path)):
+    with files.lock_file(folder / ".clean.lock", str(path)):
         files.remove_temporary_files(folder, clean.TEMPORARY)
-        facts = state.read_state(facts_path, state.CleanFacts) if facts_path.exists() else None
+        facts = (
+            state.read_state_file(facts_path, state.CleanFacts) if facts_path.exists() else None
+        )
         is_whole = facts is not None and facts["sha256"] in (
             clean_set_sha256(project),
             clean_before,
@@ -54,24 +56,24 @@ def drop_clean_rows(
             **rows,
             "rejected": dict(sorted(reject_counts.items())),
         }
-        files.write_file(facts_path, jsonio.pretty(facts))
+        files.write_file(facts_path, jsonio.pretty_json(facts))
     return count
 
 
 def _filter(path: Path, names: Set[str]) -> int:
     if not path.exists():
         return 0
-    near, count = heads([path], names), 0
-    with path.open("rb") as old, files.replacing(path) as new:
+    near, count = find_new_cluster_heads([path], names), 0
+    with path.open("rb") as old, files.open_atomic_file(path) as new:
         for line, row in zip(old, files.read_rows(path), strict=True):
             if row.get("id") in names:
                 count += 1
             else:
-                new.write(relinked(row, line, near))
+                new.write(relink_cluster(row, line, near))
     return count
 
 
-def heads(paths: Iterable[Path], names: Set[str]) -> dict[str, str]:
+def find_new_cluster_heads(paths: Iterable[Path], names: Set[str]) -> dict[str, str]:
     """From an erased id that names a near-duplicate cluster to the first id of it that is left."""
     new_heads: dict[str, str] = {}
     for path in paths:
@@ -82,7 +84,7 @@ def heads(paths: Iterable[Path], names: Set[str]) -> dict[str, str]:
     return new_heads
 
 
-def relinked(row: dict[str, Any], line: bytes, near: dict[str, str]) -> bytes:
+def relink_cluster(row: dict[str, Any], line: bytes, near: dict[str, str]) -> bytes:
     """Return `line`, which holds `row`.
 
     Written anew only when its cluster is named otherwise now.

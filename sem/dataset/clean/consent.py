@@ -11,7 +11,7 @@ from typing import Any
 
 from sem.core.errors import SemError
 from sem.dataset.config import Consent
-from sem.dataset.store.rows import Prepared, Reject
+from sem.dataset.store.rows import PreparedRow, Reject
 
 STATES = {
     "granted": "granted given yes true opt_in optin opted_in accepted consented",
@@ -54,7 +54,7 @@ class Flags:
         return {key: value for key, value in zip(KEYS, values, strict=True) if value}
 
 
-def flags(meta: dict[str, Any]) -> Flags:
+def read_consent_flags(meta: dict[str, Any]) -> Flags:
     """Return the Flags in `meta`."""
     inner = meta.get("consent")
     inner = inner if isinstance(inner, dict) else {}
@@ -64,7 +64,7 @@ def flags(meta: dict[str, Any]) -> Flags:
     return Flags(
         consent=_state(fields["consent"]),
         expires=_day(fields["consent_expires"]),
-        license=None if fields["license"] is None else licence(str(fields["license"])),
+        license=None if fields["license"] is None else normalise_licence(str(fields["license"])),
         purposes=tuple(sorted({_word(str(purpose)) for purpose in listed})),
     )
 
@@ -91,7 +91,7 @@ def _word(text: str) -> str:
     return re.sub(r"[\s-]+", "_", text.strip().casefold())
 
 
-def licence(text: str) -> str:
+def normalise_licence(text: str) -> str:
     """Return `text` as SPDX spells identifiers, in lower case.
 
     `CC BY 4.0` and `cc-by-4.0` are one.
@@ -99,14 +99,14 @@ def licence(text: str) -> str:
     return re.sub(r"[\s_/]+", "-", text.strip().casefold())
 
 
-def reason(meta: dict[str, Any], policy: Consent, today: str) -> str | None:
+def consent_refusal_reason(meta: dict[str, Any], policy: Consent, today: str) -> str | None:
     """Why `policy` refuses a row with `meta` on the day `today` (YYYY-MM-DD).
 
     None when it does not.
 
     What cannot be read is refused unless `policy` keeps it: it may have been a no.
     """
-    row_flags = flags(meta)
+    row_flags = read_consent_flags(meta)
     if UNREADABLE in (row_flags.consent, row_flags.expires) and policy.on_unreadable == "reject":
         return "consent_unreadable"
     if row_flags.consent in ("denied", "withdrawn"):
@@ -116,7 +116,7 @@ def reason(meta: dict[str, Any], policy: Consent, today: str) -> str | None:
     is_dated = row_flags.expires and row_flags.expires != UNREADABLE
     if is_dated and policy.on_expired == "reject" and _is_past(row_flags.expires, today):
         return "consent_expired"
-    if policy.licenses and row_flags.license not in set(map(licence, policy.licenses)):
+    if policy.licenses and row_flags.license not in set(map(normalise_licence, policy.licenses)):
         return "license_not_allowed"
     if policy.purposes and not {_word(purpose) for purpose in policy.purposes} & set(
         row_flags.purposes
@@ -131,13 +131,13 @@ def _is_past(expires: str, today: str) -> bool:
     return expires < today
 
 
-def check_consent(row: Prepared, policy: Consent, today: str) -> Prepared:
+def check_consent(row: PreparedRow, policy: Consent, today: str) -> PreparedRow:
     """Return `row` with its flags in one spelling, counted as a note.
 
     Reject when `policy` refuses it.
     """
-    refused = reason(row.meta, policy, today)
-    row_flags = flags(row.meta)
+    refused = consent_refusal_reason(row.meta, policy, today)
+    row_flags = read_consent_flags(row.meta)
     if refused:
         detail = ", ".join(f"{key}: {value}" for key, value in sorted(row_flags.as_meta().items()))
         raise Reject(refused, detail)

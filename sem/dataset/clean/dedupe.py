@@ -36,7 +36,7 @@ ORDER BY key, id, row, offset
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SpillEntry:
     """One row's place in the spill, and digests of the stored row, its input and its answer."""
 
     id: str
@@ -55,7 +55,7 @@ class Conflict:
 
     answers: dict[bytes, tuple[int, str]] = field(default_factory=dict)
 
-    def objection(self, entry: Entry) -> str:
+    def objection(self, entry: SpillEntry) -> str:
         """Return why `entry` goes, "" when its answer is the one that stays."""
         mine = self.answers[entry.answer][0]
         others = [rank for answer, rank in self.answers.items() if answer != entry.answer]
@@ -67,7 +67,7 @@ class Conflict:
         return f"{twin} answers the same input otherwise, and no better or worse by what is in it"
 
 
-class Index:
+class SpillIndex:
     """Entries in a throw-away SQLite file; use it as a context manager."""
 
     def __init__(self, path: Path | None = None) -> None:
@@ -78,7 +78,7 @@ class Index:
         with self._disk():
             self._table.executescript(TABLES)
 
-    def __enter__(self) -> "Index":
+    def __enter__(self) -> "SpillIndex":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,7 +86,7 @@ class Index:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: SpillEntry) -> None:
         """Take one more `entry`, in any order."""
         self._pending.append(
             (entry.id, entry.row, entry.offset, entry.key, entry.answer, self.count)
@@ -108,8 +108,8 @@ class Index:
             raise OSError(errno.ENOSPC, f"cannot be written: {error}", str(self._path)) from error
 
     def verdicts(
-        self, conflicts: str, absent: Callable[[Entry], int] = lambda entry: 0
-    ) -> Iterator[tuple[Entry, str | None, str]]:
+        self, conflicts: str, absent: Callable[[SpillEntry], int] = lambda entry: 0
+    ) -> Iterator[tuple[SpillEntry, str | None, str]]:
         """Yield every entry in order of id, with the reason to refuse it or None, and a detail.
 
         Of equal inputs with different answers, when `conflicts` is 'reject', the answer stays
@@ -133,18 +133,18 @@ class Index:
                 detail = settled[entry.key].objection(entry) if entry.key in settled else ""
                 yield entry, "conflict" if detail else None, detail
 
-    def _settled(self, absent: Callable[[Entry], int]) -> dict[bytes, "Conflict"]:
+    def _settled(self, absent: Callable[[SpillEntry], int]) -> dict[bytes, "Conflict"]:
         conflicts: dict[bytes, Conflict] = {}
         for values in self._table.execute(CONTRADICTED):
-            entry = Entry(*values)
+            entry = SpillEntry(*values)
             conflict = conflicts.setdefault(entry.key, Conflict())
             if entry.answer not in conflict.answers:
                 conflict.answers[entry.answer] = (absent(entry), entry.id)
         return conflicts
 
-    def _one_per_id(self) -> Iterator[tuple[Entry, str | None]]:
+    def _one_per_id(self) -> Iterator[tuple[SpillEntry, str | None]]:
         """Equal rows under one id count once, different ones not at all."""
-        ordered = (Entry(*values) for values in self._table.execute(ORDERED))
+        ordered = (SpillEntry(*values) for values in self._table.execute(ORDERED))
         for name, group in groupby(ordered, key=lambda entry: entry.id):
             same = list(group)
             is_clear = not name or all(entry.row == same[0].row for entry in same)
@@ -159,15 +159,15 @@ class Index:
 
 def input_key(example: Example) -> bytes:
     """Return what two rows of one task with the same input have in common."""
-    return digest(jsonio.canonical_json([example.task, example.input_text]))
+    return digest_text(jsonio.canonical_json([example.task, example.input_text]))
 
 
 def answer_key(example: Example) -> bytes:
     """Return what two rows with the same reference have in common."""
-    return digest(jsonio.canonical_json(example.output_json))
+    return digest_text(jsonio.canonical_json(example.output_json))
 
 
-def digest(text: str) -> bytes:
+def digest_text(text: str) -> bytes:
     """16 bytes that stand for `text`."""
     return digest_of(text.encode("utf-8", "surrogatepass"))
 

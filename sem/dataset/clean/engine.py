@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sem.dataset.clean import dedupe, worker_pool
-from sem.dataset.clean.row_cleaning import Made, Plan
+from sem.dataset.clean.row_cleaning import CleanedRow, CleaningPlan
 from sem.dataset.store.examples_table import RawRow
 
 Engine = Literal["local", "ray"]
@@ -19,16 +19,16 @@ MOST_CHARS = 200_000
 
 
 @dataclass(frozen=True)
-class Record:
+class RowRecord:
     """A stored row's id, task and digest, and what it became."""
 
     id: str
     task: str | None
     row: bytes
-    made: Made
+    made: CleanedRow
 
 
-def local(stored: Iterable[RawRow], plan: Plan) -> Iterator[Record]:
+def clean_rows_locally(stored: Iterable[RawRow], plan: CleaningPlan) -> Iterator[RowRecord]:
     """Yield the record of every row of `stored`, in order, by `clean.workers` processes here."""
     with worker_pool.Pool(plan.clean, plan) as pool:
         for batch, outcomes in pool.map(
@@ -37,9 +37,9 @@ def local(stored: Iterable[RawRow], plan: Plan) -> Iterator[Record]:
             yield from map(row_record, batch, outcomes)
 
 
-def row_record(row: RawRow, outcome: Made) -> Record:
+def row_record(row: RawRow, outcome: CleanedRow) -> RowRecord:
     """Return the Record of `row` and its `outcome`."""
-    return Record(row.id or "", row.task, dedupe.digest(repr(row)), outcome)
+    return RowRecord(row.id or "", row.task, dedupe.digest_text(repr(row)), outcome)
 
 
 def row_batches(stored: Iterable[RawRow], chars: int = MOST_CHARS, rows: int = MOST_ROWS) -> Any:

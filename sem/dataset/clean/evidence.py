@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sem.core import shape
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
 
@@ -17,7 +17,7 @@ COUNTS = ("values", "in_page", "kept", "in_input")
 
 
 @dataclass
-class Judged:
+class EvidenceResult:
     """A reference after the policy, what was counted by slot, and what was done."""
 
     reference: Any
@@ -32,13 +32,13 @@ class Judged:
 
 def find_evidence(
     reference: Any, page: str, text: str, options: TaskOptions, closed: frozenset[str]
-) -> Judged:
+) -> EvidenceResult:
     """Return `reference` looked up in `page` and in the `text` made of it.
 
     Labels (`closed`) are not.
     """
-    before, after = grounding.groundable_text(page), grounding.Text(text)
-    verdict = Judged(reference)
+    before, after = grounding.groundable_text(page), grounding.SearchableText(text)
+    verdict = EvidenceResult(reference)
     is_object = isinstance(reference, dict)
     slots = reference if is_object else {"answer": reference}
     values = {
@@ -57,17 +57,17 @@ def check_evidence_options(
     slots: set[str] = {"answer"}
     for io_schema in schemas:
         held = shape.resolve_shape(io_schema, io_schema) or {}
-        if "object" in shape.types(held) and not held.get("properties"):
+        if "object" in shape.schema_types(held) and not held.get("properties"):
             # Objects of any shape: any field may be there.
             return
         slots.update(held.get("properties", {}))
     for name in options.slots:
         if name not in slots:
-            raise SemError(f"{where}.slots: no slot {name!r}", nearest(name, slots))
+            raise SemError(f"{where}.slots: no slot {name!r}", suggest_nearest_name(name, slots))
 
 
 def _slot(
-    name: str, value: Any, before: Any, after: Any, options: TaskOptions, verdict: Judged
+    name: str, value: Any, before: Any, after: Any, options: TaskOptions, verdict: EvidenceResult
 ) -> Any:
     """Return `value` of slot `name`, or what the policy leaves of it."""
     if isinstance(value, list) and not any(isinstance(inner, dict | list) for inner in value):
@@ -78,7 +78,12 @@ def _slot(
 
 
 def _fate(
-    name: str, scalars: list[Any], before: Any, after: Any, options: TaskOptions, verdict: Judged
+    name: str,
+    scalars: list[Any],
+    before: Any,
+    after: Any,
+    options: TaskOptions,
+    verdict: EvidenceResult,
 ) -> str:
     """Return what happens to `scalars` of slot `name`, all together; counted in `verdict`."""
     fate = "keep"

@@ -28,7 +28,7 @@ def read_frame(pipe: IO[bytes]) -> dict[str, Any] | None:
     return json.loads(body) if len(body) == size else None
 
 
-def memory(pid: int | str = "self") -> tuple[int, int]:
+def process_memory(pid: int | str = "self") -> tuple[int, int]:
     """Bytes that process `pid` has mapped and has resident; (0, 0) where /proc does not tell."""
     try:
         mapped, resident = Path(f"/proc/{pid}/statm").read_text().split()[:2]

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Literal
 
-from sem.dataset.text import end_of
+from sem.dataset.text import find_raw_text_end
 
 NOT_WORD = re.compile(r"[\W_]+")
 TAGS = re.compile(r"<[^<>]*>")
@@ -45,7 +45,7 @@ TELLING = 3
 PARTS_NEEDED = 0.9
 
 
-class Text:
+class SearchableText:
     """A text prepared for many look-ups."""
 
     def __init__(self, value: str) -> None:
@@ -73,7 +73,7 @@ class Text:
         return frozenset(numbers)
 
 
-def groundable_text(page: str) -> Text:
+def groundable_text(page: str) -> SearchableText:
     """Return `page` as markup and as text: attributes count, and words that tags cut in two.
 
     Code does not count: `90` in the name of a script file is no evidence for a cooking time.
@@ -81,7 +81,7 @@ def groundable_text(page: str) -> Text:
     page = _without_code(page)
     plain = html.unescape(TAGS.sub("", page))
     prices = " ".join(f"{whole}.{cents}" for whole, cents in CENTS.findall(page))
-    return Text(f"{html.unescape(page)}\n{plain}\n{prices}")
+    return SearchableText(f"{html.unescape(page)}\n{plain}\n{prices}")
 
 
 def _without_code(page: str) -> str:
@@ -90,11 +90,11 @@ def _without_code(page: str) -> str:
         pieces.append(page[position : match.start()])
         opened = next((name for name in match.groups() if name), None)
         end = match.end()
-        position = end if opened is None else end_of(page, opened.lower(), end)
+        position = end if opened is None else find_raw_text_end(page, opened.lower(), end)
     return " ".join([*pieces, page[position:]])
 
 
-def is_grounded(value: Any, text: Text) -> bool:
+def is_grounded(value: Any, text: SearchableText) -> bool:
     """Return whether the scalar `value` is in `text`."""
     if isinstance(value, int | float):
         return Decimal(str(value)).normalize() in text.numbers
@@ -108,7 +108,7 @@ def is_grounded(value: Any, text: Text) -> bool:
     return len(value) > LONG and _in_parts(value, text)
 
 
-def how(value: Any, text: Text) -> How:
+def classify_grounding(value: Any, text: SearchableText) -> How:
     """Return whether the scalar `value` stands in `text` as it is written, only after normalising,
     or not.
 
@@ -131,12 +131,12 @@ def scalar_leaves(reference: Any) -> Iterator[tuple[str, Any]]:
             yield slot, scalar
 
 
-def survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
+def measure_survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
     """Per slot of `reference`.
 
     Values, found in `page`, found in `page` and in `text`, found in `text`.
     """
-    before, after = groundable_text(page), Text(text)
+    before, after = groundable_text(page), SearchableText(text)
     counts: dict[str, list[int]] = {}
     for slot, value in scalar_leaves(reference):
         count = counts.setdefault(slot, [0, 0, 0, 0])
@@ -176,7 +176,7 @@ def _decimal(text: str) -> Decimal | None:
         return None
 
 
-def _date(value: str, text: Text) -> bool:
+def _date(value: str, text: SearchableText) -> bool:
     """Return True if year, month and day of an ISO date stand within a few words of each other."""
     match = ISO_DATE.match(value)
     if match is None:
@@ -189,7 +189,7 @@ def _date(value: str, text: Text) -> bool:
     return re.search(pattern, text.flat) is not None
 
 
-def _in_parts(value: str, text: Text) -> bool:
+def _in_parts(value: str, text: SearchableText) -> bool:
     """Return True if nearly all sentences of a long text are there."""
     parts = [NOT_WORD.sub("", _fold(part)) for part in re.split(r"[.!?\n;:,]+", value)]
     parts = [part for part in parts if len(part) >= SHORT]

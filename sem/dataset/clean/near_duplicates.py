@@ -34,7 +34,7 @@ FACTORS = tuple(pow(0x100000001B3, power, 1 << 64) for power in reversed(range(G
 CHUNK = 256
 
 
-def shape(threshold: float) -> tuple[int, int]:
+def choose_band_shape(threshold: float) -> tuple[int, int]:
     """Return how many bands of how many minima.
 
     The widest that see SEEN of the pairs at `threshold`.
@@ -45,7 +45,7 @@ def shape(threshold: float) -> tuple[int, int]:
     return SHAPES[-1]
 
 
-def grams(text: str) -> Any:
+def hash_ngrams(text: str) -> Any:
     """Distinct 64-bit hashes of the 5-grams of `text`, sorted (uint64); of the whole when shorter.
 
     Empty when `text` holds no letter and no digit.
@@ -93,7 +93,7 @@ def _word_characters() -> Any:
     return is_word
 
 
-def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
+def sketch_texts(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
     """Return what stands for each of `texts`: uint64 of shape (texts, bands + 15).
 
     First its band keys, so many as shape(`threshold`) says; then a byte of each of its 120 minima.
@@ -102,7 +102,7 @@ def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
     import numpy as np
     from rensa import RMinHash
 
-    count, width = shape(threshold)
+    count, width = choose_band_shape(threshold)
     hashed = [_hashes(text) for text in texts]
     ends = np.cumsum([0, *map(len, hashed)])
     digest = RMinHash.digest_matrix_from_flat_token_hashes(
@@ -122,22 +122,22 @@ def sketches(texts: Sequence[str], threshold: float = THRESHOLD) -> Any:
     return keys
 
 
-def empty(threshold: float) -> bytes:
+def empty_sketch(threshold: float) -> bytes:
     """Return the sketch of a row that has no text."""
     return bytes(8 * sketch_words(threshold))
 
 
 def sketch_words(threshold: float) -> int:
     """Return how many uint64 a sketch has."""
-    return shape(threshold)[0] + BYTES
+    return choose_band_shape(threshold)[0] + BYTES
 
 
-def similarity(a: str, b: str) -> float:
+def text_similarity(a: str, b: str) -> float:
     """Return the Jaccard index of the 5-grams of A and B; 0.0 when either has none."""
-    return jaccard(grams(a), grams(b))
+    return jaccard_index(hash_ngrams(a), hash_ngrams(b))
 
 
-def jaccard(a: Any, b: Any, least: float = 0.0) -> float:
+def jaccard_index(a: Any, b: Any, least: float = 0.0) -> float:
     """Shared over all of two sorted arrays without repeats; 0.0 when it cannot reach `least`."""
     import numpy as np
 
@@ -148,7 +148,7 @@ def jaccard(a: Any, b: Any, least: float = 0.0) -> float:
 
 
 @dataclass(frozen=True)
-class Clusters:
+class NearDuplicateClusters:
     """For each row the number of the first row of its cluster; how that was found."""
 
     first: list[int]
@@ -166,12 +166,12 @@ class Clusters:
         return clusters
 
 
-def cluster(
+def cluster_near_duplicates(
     keys: Any,
     text_of: Callable[[int], str],
     threshold: float = THRESHOLD,
     numbers: Any = None,
-) -> Clusters:
+) -> NearDuplicateClusters:
     """Return rows joined wherever a chain of pairs agrees by `threshold` (single linkage).
 
     `keys` is what `sketches` gives, also mapped from a file; `numbers`
@@ -182,22 +182,22 @@ def cluster(
 
     numbers = np.arange(len(keys)) if numbers is None else numbers
     join = _Join(keys, numbers, text_of, threshold)
-    for band in range(shape(threshold)[0]):
+    for band in range(choose_band_shape(threshold)[0]):
         for group in _same(keys[:, band][numbers]):
             join.group(group)
     first = [join.find(n) for n in range(len(numbers))]
-    return Clusters(first, join.compared, join.skipped)
+    return NearDuplicateClusters(first, join.compared, join.skipped)
 
 
-def of_texts(texts: Sequence[str], threshold: float = THRESHOLD) -> Clusters:
+def of_texts(texts: Sequence[str], threshold: float = THRESHOLD) -> NearDuplicateClusters:
     """Return the clusters among `texts`, all in memory."""
     import numpy as np
 
     keys = np.concatenate(
         [np.empty((0, sketch_words(threshold)), "<u8")]
-        + [sketches(texts[n : n + CHUNK], threshold) for n in range(0, len(texts), CHUNK)]
+        + [sketch_texts(texts[n : n + CHUNK], threshold) for n in range(0, len(texts), CHUNK)]
     )
-    return cluster(keys, texts.__getitem__, threshold)
+    return cluster_near_duplicates(keys, texts.__getitem__, threshold)
 
 
 def _same(column: Any) -> Iterator[Sequence[int]]:
@@ -254,7 +254,7 @@ class _Join:
         if (low[0] == low[1]).mean() < self._threshold - MARGIN:
             return False
         self.compared += 1
-        if jaccard(self._of(a), self._of(b), self._threshold) < self._threshold:
+        if jaccard_index(self._of(a), self._of(b), self._threshold) < self._threshold:
             return False
         low, high = sorted((self.find(a), self.find(b)))
         self._leader[high] = low
@@ -263,7 +263,7 @@ class _Join:
     def _of(self, row: int) -> Any:
         row_grams = self._grams.pop(row, None)
         if row_grams is None:
-            row_grams = grams(self._text_of(row))
+            row_grams = hash_ngrams(self._text_of(row))
         self._grams[row] = row_grams
         if len(self._grams) > CACHED:
             self._grams.popitem(last=False)

@@ -14,8 +14,8 @@ from typing import Any
 from sem.core.errors import SemError
 from sem.core.project import ROOT
 from sem.dataset.clean import engine, worker_pool
-from sem.dataset.clean.engine import Record
-from sem.dataset.clean.row_cleaning import Made, Plan, plan_of
+from sem.dataset.clean.engine import RowRecord
+from sem.dataset.clean.row_cleaning import CleanedRow, CleaningPlan, plan_of
 from sem.dataset.store.examples_table import RawRow
 
 WINDOW_CHARS = 32 << 20
@@ -28,7 +28,9 @@ _POOLS: dict[
 ] = {}
 
 
-def run_on_ray(stored: Iterable[RawRow], plan: Plan, address: str | None) -> Iterator[Record]:
+def run_on_ray(
+    stored: Iterable[RawRow], plan: CleaningPlan, address: str | None
+) -> Iterator[RowRecord]:
     """Yield the record of every row of `stored`, in any order.
 
     `address` None starts a cluster here.
@@ -42,7 +44,7 @@ def run_on_ray(stored: Iterable[RawRow], plan: Plan, address: str | None) -> Ite
         ray.shutdown()
 
 
-def _started(plan: Plan, address: str | None) -> Any:
+def _started(plan: CleaningPlan, address: str | None) -> Any:
     try:
         import ray
         import ray.data
@@ -100,7 +102,7 @@ def reach_cluster(address: str | None, flag: str) -> None:
         ) from error
 
 
-def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iterator[Record]:
+def _window(ray: Any, rows: tuple[RawRow, ...], plan: Any, workers: int) -> Iterator[RowRecord]:
     import pyarrow
 
     names = list(RawRow.__dataclass_fields__)
@@ -152,10 +154,10 @@ def _pool(plan: Any) -> worker_pool.Pool:
     return _POOLS[plan.hex()]
 
 
-def _line(record: Record) -> str:
+def _line(record: RowRecord) -> str:
     return json.dumps([record.id, record.task, record.row.hex(), vars(record.made)])
 
 
-def _record(line: str) -> Record:
+def _record(line: str) -> RowRecord:
     name, task, row, outcome = json.loads(line)
-    return Record(name, task, bytes.fromhex(row), Made(**outcome))
+    return RowRecord(name, task, bytes.fromhex(row), CleanedRow(**outcome))

@@ -12,14 +12,14 @@ from sem.core import jsonio, schema, settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import consent, dedupe, evidence, grounding, near_duplicates, tokens
-from sem.dataset.clean.tally import closed_slots, lot
+from sem.dataset.clean.tally import closed_slots, hash_to_fraction
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.html import bombs, markup
-from sem.dataset.html.prune import Budget
+from sem.dataset.html.prune import PageBudget
 from sem.dataset.personal import pii
 from sem.dataset.store import rows, tombstones
 from sem.dataset.store.examples_table import RawRow
-from sem.dataset.store.rows import Prepared, Reject
+from sem.dataset.store.rows import PreparedRow, Reject
 
 # Where a row is from and what it is: addresses and names of ours, not of people.
 ABOUT = frozenset(("url", "domain", "site", "page_type", "language", "task", "capture"))
@@ -29,7 +29,7 @@ LONG_ANSWER = 300
 
 
 @dataclass(frozen=True)
-class Plan:
+class CleaningPlan:
     """Everything the work depends on besides the row."""
 
     clean: Clean
@@ -49,18 +49,18 @@ class Plan:
         return {**vars(self), "clean": asdict(self.clean), "tasks": tasks}
 
 
-def plan_of(value: dict[str, Any]) -> Plan:
+def plan_of(value: dict[str, Any]) -> CleaningPlan:
     """Return the Plan that `value`, its as_json(), describes."""
     tasks = {
         name: settings.build_settings(TaskSpec, spec, f"TaskSpec {name}")
         for name, spec in value["tasks"].items()
     }
     clean = settings.build_settings(Clean, value["clean"], "dataset.yaml: clean")
-    return Plan(**{**value, "clean": clean, "tasks": tasks})
+    return CleaningPlan(**{**value, "clean": clean, "tasks": tasks})
 
 
 @dataclass(frozen=True)
-class Made:
+class CleanedRow:
     """What a row became: a line of the clean set, or the reject it earned; and its counts."""
 
     # Canonical JSON of the example.
@@ -80,23 +80,23 @@ class Made:
     pii: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-class Worker:
+class RowCleaner:
     """A plan made ready; `restart` is called before each part of the work that takes its time."""
 
-    def __init__(self, plan: Plan, restart: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, plan: CleaningPlan, restart: Callable[[], None] = lambda: None) -> None:
         self._plan, self._restart = plan, restart
         self._options = {name: plan.clean.of(name) for name in plan.tasks}
         self._closed = {
             name: frozenset(closed_slots(spec.io_schema)) for name, spec in plan.tasks.items()
         }
-        self._count = tokens.counter(plan.tokenizer) if plan.tokenizer else None
+        self._count = tokens.make_token_counter(plan.tokenizer) if plan.tokenizer else None
         self._stones = tombstones.stones_of_json(plan.stones)
 
     def of(self, task: str) -> TaskOptions:
         """Return the options of `task`."""
         return self._options[task]
 
-    def make(self, row: RawRow) -> Made:
+    def make(self, row: RawRow) -> CleanedRow:
         """Return what `row` becomes."""
         self._restart()
         try:
@@ -105,13 +105,13 @@ class Worker:
             prepared = consent.check_consent(prepared, self._plan.clean.consent, self._plan.today)
             return self._finish(prepared, self._simplified(prepared))
         except Reject as reject:
-            return Made(reason=reject.reason, detail=reject.detail)
+            return CleanedRow(reason=reject.reason, detail=reject.detail)
         except MemoryError:
-            return Made(reason="page_memory")
+            return CleanedRow(reason="page_memory")
         except Exception as error:  # one row of a million must not end the run, nor pass unseen
-            return Made(reason="row_fault", detail=f"{type(error).__name__}: {error}"[:300])
+            return CleanedRow(reason="row_fault", detail=f"{type(error).__name__}: {error}"[:300])
 
-    def _simplified(self, row: Prepared) -> markup.Simplified:
+    def _simplified(self, row: PreparedRow) -> markup.Simplified:
         self._restart()
         options = row.options
         if len(row.page.encode("utf-8", "replace")) > self._plan.clean.max_bytes:
@@ -120,15 +120,15 @@ class Worker:
             raise Reject(reason)
         chars = options.max_chars
         chars_left = None if chars is None else max(0, chars - len(row.before) - 1)
-        return markup.simplify(row.page, options, chars_left, self._budgets(row))
+        return markup.simplify_page(row.page, options, chars_left, self._budgets(row))
 
-    def _budgets(self, row: Prepared) -> list[Budget]:
+    def _budgets(self, row: PreparedRow) -> list[PageBudget]:
         limit = row.options.page_tokens.get(row.page_type, row.options.max_tokens)
         if limit is None or self._count is None:
             return []
-        return [Budget(max(0, limit - self._count(f"{row.before}\n")), self._count)]
+        return [PageBudget(max(0, limit - self._count(f"{row.before}\n")), self._count)]
 
-    def _finish(self, row: Prepared, page: markup.Simplified) -> Made:
+    def _finish(self, row: PreparedRow, page: markup.Simplified) -> CleanedRow:
         if len(page.text) < max(1, row.options.min_chars):
             raise Reject("empty_input", f"{len(page.text)} characters after cleaning")
         self._restart()
@@ -139,11 +139,11 @@ class Worker:
         if verdict.lost and row.options.judges_evidence:
             example = replace(example, meta={**example.meta, "evidence_lost": verdict.lost})
         threshold = self._plan.clean.near.threshold
-        return Made(
+        return CleanedRow(
             line=jsonio.canonical_json(example.as_json()),
             key=dedupe.input_key(example).hex(),
             answer=dedupe.answer_key(example).hex(),
-            sketch=near_duplicates.sketches([example.input_text], threshold).tobytes().hex(),
+            sketch=near_duplicates.sketch_texts([example.input_text], threshold).tobytes().hex(),
             task=example.task,
             report={**page.report, **self._tokens(example)},
             survival=verdict.survival,
@@ -152,8 +152,8 @@ class Worker:
         )
 
     def _private(
-        self, row: Prepared, page: markup.Simplified, input_text: str, reference: Any
-    ) -> pii.Applied:
+        self, row: PreparedRow, page: markup.Simplified, input_text: str, reference: Any
+    ) -> pii.PiiResult:
         """Return the row's texts after the policy for personal data, also those beside the
         input.
         """
@@ -171,9 +171,9 @@ class Worker:
                 raise Reject("pii_breaks_schema", problems[0])
         return private
 
-    def _judged(self, row: Prepared, page: markup.Simplified) -> evidence.Judged:
-        if not row.options.judges_evidence and lot(row.id) >= self._plan.share:
-            return evidence.Judged(row.reference)
+    def _judged(self, row: PreparedRow, page: markup.Simplified) -> evidence.EvidenceResult:
+        if not row.options.judges_evidence and hash_to_fraction(row.id) >= self._plan.share:
+            return evidence.EvidenceResult(row.reference)
         task = row.spec.task_id
         verdict = evidence.find_evidence(
             row.reference, row.page, page.text, row.options, self._closed[task]
@@ -185,7 +185,9 @@ class Worker:
             raise Reject("evidence_lost", f"without evidence, and needed: {problems[0]}")
         return verdict
 
-    def _example(self, row: Prepared, page: markup.Simplified, private: pii.Applied) -> Example:
+    def _example(
+        self, row: PreparedRow, page: markup.Simplified, private: pii.PiiResult
+    ) -> Example:
         meta = {**row.meta, **private.also["meta"]}
         negatives = meta.get("negative_examples")
         facts: dict[str, Any] = {
@@ -215,7 +217,7 @@ class Worker:
         return {name: example.meta[name] for name in names if name in example.meta}
 
 
-def _advice(row: Prepared, page: markup.Simplified) -> list[str]:
+def _advice(row: PreparedRow, page: markup.Simplified) -> list[str]:
     """Return a note where a budget took from a page whose answer is mostly long texts of it."""
     if row.options.prose or not page.report.get("over_budget"):
         return []

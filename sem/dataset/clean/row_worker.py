@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from sem.dataset.clean import frames, grounding
-from sem.dataset.clean.row_cleaning import Worker, plan_of
+from sem.dataset.clean.row_cleaning import RowCleaner, plan_of
 from sem.dataset.config import Clean, Near, Pii, TaskOptions
 from sem.dataset.html import bombs, markup
 from sem.dataset.store.examples_table import RawRow
@@ -22,10 +22,10 @@ def serve_rows() -> None:
     limits = Clean(
         **{**setup["limits"], "default": TaskOptions(), "tasks": {}, "pii": Pii(), "near": Near()}
     )
-    worker = Worker(plan, lambda: _set_timers(limits.deadline_s)) if plan else None
-    markup.simplify("<p>warm</p>")
+    worker = RowCleaner(plan, lambda: _set_timers(limits.deadline_s)) if plan else None
+    markup.simplify_page("<p>warm</p>")
     # Libraries map far more than they use: what is resident, and may yet be, is what counts.
-    mapped, resident = frames.memory()
+    mapped, resident = frames.process_memory()
     cap = mapped + max(64 << 20, (limits.memory_mib << 20) - resident)
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -52,10 +52,12 @@ def _answer(request: dict[str, Any], limits: Clean) -> dict[str, Any]:
     try:
         if options.input != "text" and (reason := bombs.page_fault(page, limits)):
             return {"reason": reason}
-        simplified = markup.simplify(page, options, request["budget"])
+        simplified = markup.simplify_page(page, options, request["budget"])
         reference = request["reference"]
         survival = (
-            grounding.survival(reference, page, simplified.text) if reference is not None else {}
+            grounding.measure_survival(reference, page, simplified.text)
+            if reference is not None
+            else {}
         )
     except MemoryError:
         return {"reason": "page_memory"}

@@ -9,7 +9,7 @@ FIRST = 5
 
 
 @dataclass
-class Tally:
+class CleaningTally:
     """Counts of one run; `survival` holds values, found before, kept, found after, by slot."""
 
     read: int = 0
@@ -57,19 +57,19 @@ class Tally:
             names.append(name)
 
 
-def lot(name: str) -> float:
+def hash_to_fraction(name: str) -> float:
     """Return a number from 0 to 1 that `name` alone decides."""
     return int(files.sha256_text(name)[:8], 16) / (1 << 32)
 
 
 def closed_slots(io_schema: dict[str, Any]) -> set[str]:
     """Slots whose value is chosen from a list, so that no page need spell it."""
-    fields = {**shape.properties(io_schema, io_schema), "answer": io_schema}
+    fields = {**shape.schema_properties(io_schema, io_schema), "answer": io_schema}
     return {name for name, kind in fields.items() if is_listed(kind, io_schema)}
 
 
 def is_listed(kind: Any, root: Any) -> bool:
     """Return True if values of the schema `kind`, or every item of its lists, are labels."""
     held = shape.resolve_shape(kind, root)
-    items = [shape.resolve_shape(inner, root) for inner in shape.item_schemas(held)]
+    items = [shape.resolve_shape(inner, root) for inner in shape.possible_item_schemas(held)]
     return shape.is_closed(held) or (bool(items) and all(map(shape.is_closed, items)))

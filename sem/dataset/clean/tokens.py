@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-def counter(definition: str) -> Callable[[str], int]:
+def make_token_counter(definition: str) -> Callable[[str], int]:
     """Return how many tokens a text has, by the tokenizer.json `definition`, special tokens
     aside.
     """

@@ -53,7 +53,7 @@ SLOT_COLUMNS = ("slot", "values", "in the raw page", "kept", "share")
 def render_validation_report(sem: str, tally: Any, facts: dict[str, Any]) -> str:
     """Return the report of one cleaning as Markdown."""
     parts = [
-        f"# Dataset validation: {escape(sem)}\n",
+        f"# Dataset validation: {sanitise_table_cell(sem)}\n",
         f"Store sha256 `{facts['store_sha256'][:16]}`, cleaner `{facts['cleaner']}`. "
         f"{tally.read:,} rows read, {tally.kept:,} kept, {tally.read - tally.kept:,} rejected.\n",
         titled_table("Rejected rows", ("reason", "rows", "first ids"), _reject_rows(tally)),
@@ -71,7 +71,11 @@ def render_validation_report(sem: str, tally: Any, facts: dict[str, Any]) -> str
 def _reject_rows(tally: Any) -> list[tuple[Any, ...]]:
     ordered = sorted(tally.reasons.items(), key=lambda item: (-item[1], item[0]))
     return [
-        (f"{reason}: {REASONS[reason]}", count, ", ".join(map(escape, tally.first_ids[reason])))
+        (
+            f"{reason}: {REASONS[reason]}",
+            count,
+            ", ".join(map(sanitise_table_cell, tally.first_ids[reason])),
+        )
         for reason, count in ordered
     ]
 
@@ -83,7 +87,7 @@ def _task_columns(tally: Any) -> tuple[str, ...]:
 def _task_rows(tally: Any) -> list[tuple[Any, ...]]:
     columns = _task_columns(tally)[1:]
     return [
-        (escape(task), *(f"{counts.get(name, 0):,}" for name in columns))
+        (sanitise_table_cell(task), *(f"{counts.get(name, 0):,}" for name in columns))
         for task, counts in sorted(tally.tasks.items())
     ]
 
@@ -94,14 +98,17 @@ def _advice(tally: Any) -> Iterator[str]:
         long = tally.notes.get(f"long_answer: {task}", 0)
         if 2 * long > counts["pages"]:
             yield (
-                f"The answers to {long:,} of {counts['pages']:,} pages of {escape(task)} are "
+                f"The answers to {long:,} of {counts['pages']:,} pages of {sanitise_table_cell(task)} are "
                 "mostly long texts, and the budget takes from them: `prose: true` below "
                 "`clean.tasks` in dataset.yaml keeps such a text first and in one piece.\n"
             )
 
 
 def _survival_rows(tally: Any) -> list[tuple[Any, ...]]:
-    rows = [(escape(slot), *_shares(counts)) for slot, counts in sorted(tally.survival.items())]
+    rows = [
+        (sanitise_table_cell(slot), *_shares(counts))
+        for slot, counts in sorted(tally.survival.items())
+    ]
     if rows:
         totals = [sum(column) for column in zip(*tally.survival.values(), strict=True)]
         rows.append(("**all**", *_shares(totals)))
@@ -134,7 +141,7 @@ def _tokens(tally: Any) -> str:
     )
 
 
-def escape(value: str) -> str:
+def sanitise_table_cell(value: str) -> str:
     """Return `value` as inert text of a table cell.
 
     No markup, no control characters, no formulas.

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from sem.core.project import ROOT
 from sem.dataset.clean import frames
-from sem.dataset.clean.row_cleaning import Made, Plan
+from sem.dataset.clean.row_cleaning import CleanedRow, CleaningPlan
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.store.examples_table import RawRow
 
@@ -36,7 +36,7 @@ ONE_THREAD = {
 
 
 @dataclass(frozen=True)
-class Job:
+class PageJob:
     """One page to simplify, and the reference whose survival is measured, None for no measure."""
 
     page: str
@@ -52,11 +52,11 @@ class Job:
     def request(self) -> dict[str, Any]:
         return asdict(self)
 
-    def outcome(self, answer: dict[str, Any]) -> "Outcome":
+    def outcome(self, answer: dict[str, Any]) -> "PageOutcome":
         """Return what a worker's `answer` says."""
-        return Outcome(**answer)
+        return PageOutcome(**answer)
 
-    def parts(self) -> list["Job"]:
+    def parts(self) -> list["PageJob"]:
         """Smaller jobs to try when a worker died of this one."""
         return []
 
@@ -74,18 +74,18 @@ class RowsJob:
     def request(self) -> dict[str, Any]:
         return {"rows": [vars(row) for row in self.rows]}
 
-    def outcome(self, answer: dict[str, Any]) -> list[Made]:
+    def outcome(self, answer: dict[str, Any]) -> list[CleanedRow]:
         """Return what each row became."""
         if "made" not in answer:
-            return [Made(**answer) for _ in self.rows]
-        return [Made(**fields) for fields in answer["made"]]
+            return [CleanedRow(**answer) for _ in self.rows]
+        return [CleanedRow(**fields) for fields in answer["made"]]
 
     def parts(self) -> list["RowsJob"]:
         return [RowsJob((row,)) for row in self.rows] if len(self.rows) > 1 else []
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PageOutcome:
     """What became of a job: a text with its report, or the reason why there is none."""
 
     text: str = ""
@@ -98,10 +98,10 @@ class Outcome:
 class Pool:
     """A few workers; use it as a context manager. Rows need a `plan`, pages only `limits`."""
 
-    def __init__(self, limits: Clean, plan: Plan | None = None) -> None:
+    def __init__(self, limits: Clean, plan: CleaningPlan | None = None) -> None:
         self._limits = limits
         start = {"limits": asdict(limits), "plan": plan and plan.as_json()}
-        self._workers = [Worker(start) for _ in range(max(1, limits.workers))]
+        self._workers = [WorkerProcess(start) for _ in range(max(1, limits.workers))]
 
     def __enter__(self) -> "Pool":
         return self
@@ -115,7 +115,7 @@ class Pool:
 
         A job that is None passes through.
         """
-        waiting: deque[tuple[Context, Any, Worker | None, Any]] = deque()
+        waiting: deque[tuple[Context, Any, WorkerProcess | None, Any]] = deque()
         free = deque(self._workers)
         for context, job in jobs:
             refused = self._refused(job)
@@ -147,7 +147,7 @@ class Pool:
         return job.outcome({"reason": "page_size"}) if is_large else None
 
 
-def _outcome(job: Any, worker: "Worker") -> Any:
+def _outcome(job: Any, worker: "WorkerProcess") -> Any:
     """Return what `worker` answers to `job`, which it was sent.
 
     A batch it died of is done row by row.
@@ -163,7 +163,7 @@ def _outcome(job: Any, worker: "Worker") -> Any:
     return outcomes
 
 
-class Worker:
+class WorkerProcess:
     """One process that does a job at a time and is started anew after it was killed.
 
     It runs the code `serve`, which reads `start` (`limits.memory_mib` in it) and then jobs as
@@ -209,7 +209,7 @@ class Worker:
     def _retire(self) -> None:
         """Stop a process that a large page left bloated: the next page starts in a fresh one."""
         assert self._process is not None
-        if frames.memory(self._process.pid)[1] > RETIRED_AT * self._limit:
+        if frames.process_memory(self._process.pid)[1] > RETIRED_AT * self._limit:
             self.stop()
 
     def stop(self) -> None:

@@ -15,20 +15,20 @@ STAR = (
 HEADINGS = ("h1", "h2", "h1", "div", "strong")
 
 
-def opt(value: object, html: str) -> str:
+def html_if_present(value: object, html: str) -> str:
     """Return HTML when there is a `value` to show, else nothing."""
     return html if value else ""
 
 
-def heading(shop: Shop) -> str:
+def title_element(shop: Shop) -> str:
     """Return the element in which this shop puts a product's title."""
     return HEADINGS[sum(map(ord, shop.host)) % len(HEADINGS)]
 
 
-def header(shop: Shop, rng: Random) -> str:
+def render_header(shop: Shop, rng: Random) -> str:
     """Shop name, short navigation and basket; three markups."""
     w, c = shop.words, shop.css
-    name = shop.name if heading(shop) == "h1" else f"<h1>{shop.name}</h1>"
+    name = shop.name if title_element(shop) == "h1" else f"<h1>{shop.name}</h1>"
     links = [
         (section.label, f"/c/{key}")
         for key, section in sorted(w.departments.items())
@@ -56,7 +56,7 @@ def header(shop: Shop, rng: Random) -> str:
     )
 
 
-def crumbs(view: View) -> str:
+def render_breadcrumbs(view: View) -> str:
     """Return where the product stands in the shop."""
     label = view.words.departments[view.product.department].label
     if view.shop.variant == 0:
@@ -72,7 +72,7 @@ def crumbs(view: View) -> str:
     )
 
 
-def details(view: View) -> str:
+def render_details(view: View) -> str:
     """Description and a few properties; also where the number of the EAN misleads."""
     w, p, rng = view.words, view.product, view.rng
     rows = [(w.colour, p.colour), (w.material, p.material), (w.weight, f"{p.weight_g} g")]
@@ -95,7 +95,7 @@ def details(view: View) -> str:
     return f'<div class="{view.css("info")}"><p>{text}</p>{specs}</div>'
 
 
-def reviews(view: View) -> str:
+def render_reviews(view: View) -> str:
     """Return one or two opinions with their own stars, which are not the product's rating."""
     if not view.shop.shows_rating:
         return ""
@@ -117,20 +117,20 @@ def _review(view: View, who: str, opinion: str) -> str:
             f'<blockquote><p>{opinion}</p><cite>{who}</cite> <time datetime="{day}"></time>'
             f"<span>{'★' * stars}{'☆' * (5 - stars)}</span></blockquote>"
         )
-    mail = f"{seeded.token(who, size=5)}@mail.example"
+    mail = f"{seeded.seeded_hex(who, size=5)}@mail.example"
     return (
         f'<div class="{view.css("review")}" data-author="{mail}"><b>{who}</b> {stars}/5'
         f"<div>{opinion}</div></div>"
     )
 
 
-def related(view: View) -> str:
+def render_related_products(view: View) -> str:
     """Other products with prices of their own."""
     if view.shop.variant == 2:
         cells = "".join(f'<td><a href="{u}">{t}</a><br>{p}</td>' for t, p, u in view.related)
         return f"<h4>{view.words.related}</h4><table><tr>{cells}</tr></table>"
     cards = "".join(
-        f'<li class="{view.css("card")}"><a href="{u}"><img alt="" src="/i/{seeded.token(u)}.jpg">'
+        f'<li class="{view.css("card")}"><a href="{u}"><img alt="" src="/i/{seeded.seeded_hex(u)}.jpg">'
         f'<span>{t}</span></a> <span class="{view.css("price")}">{p}</span></li>'
         for t, p, u in view.related
     )
@@ -139,7 +139,7 @@ def related(view: View) -> str:
     )
 
 
-def footer(shop: Shop, rng: Random) -> str:
+def render_footer(shop: Shop, rng: Random) -> str:
     """Address, telephone and e-mail of the invented shop, and its legal pages."""
     w = shop.words
     own = seeded.seeded_random("footer", shop.host)

@@ -5,7 +5,7 @@ from decimal import Decimal
 from random import Random
 
 from sem.dataset.demo.money import Market, market_price
-from sem.dataset.demo.vocabulary import speak
+from sem.dataset.demo.vocabulary import load_shop_words
 
 FIRST = (
     "Bral",
@@ -111,15 +111,15 @@ class Product:
     weight_g: int
 
 
-def brands(rng: Random, count: int) -> tuple[str, ...]:
+def draw_brands(rng: Random, count: int) -> tuple[str, ...]:
     """Return `count` brand names, some of two words."""
     names = [a + b for a in FIRST for b in SECOND] + list(DOUBLE) * 3
     return tuple(sorted(set(rng.sample(names, count))))
 
 
-def product(rng: Random, market: Market, stocked: "Assortment", title: str) -> Product:
+def draw_product(rng: Random, market: Market, stocked: "Assortment", title: str) -> Product:
     """Return one product of the shop's assortment, named after the shop's `title` pattern."""
-    words = speak(market.language)
+    words = load_shop_words(market.language)
     department = rng.choice(stocked.departments)
     noun = rng.choice(words.departments[department].nouns)
     colour = rng.choice(words.colours)

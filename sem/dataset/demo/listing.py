@@ -6,9 +6,9 @@ from random import Random
 from typing import Any
 
 from sem.dataset.demo import seeded
-from sem.dataset.demo.catalogue import Product, product
+from sem.dataset.demo.catalogue import Product, draw_product
 from sem.dataset.demo.shops import Shop
-from sem.dataset.demo.view import link, slug
+from sem.dataset.demo.view import product_link, slugify_title
 
 KINDS = ("listing", "search_results", "home", "cart", "info", "login")
 ADDRESSES = (
@@ -58,7 +58,9 @@ def listing_reference(
 def _category(shop: Shop, rng: Random) -> Nav:
     department = rng.choice(shop.assortment.departments)
     label = shop.words.departments[department].label
-    base = (f"/c/{department}", f"/{slug(label)}", f"/shop/{department}/all")[shop.variant]
+    base = (f"/c/{department}", f"/{slugify_title(label)}", f"/shop/{department}/all")[
+        shop.variant
+    ]
     heading = f'<h1 class="{shop.css("h1")}">{label}</h1>'
     return _listed(_only(shop, department), rng, "listing", base, label, heading)
 
@@ -72,7 +74,7 @@ def _search(shop: Shop, rng: Random) -> Nav:
         f'<p class="{shop.css("found")}">{text}</p>',
         f'<input name="q" value="{escape(noun)}"><h2>{text}</h2>',
     )[shop.variant]
-    base = f"/s/{slug(noun)}"
+    base = f"/s/{slugify_title(noun)}"
     if rng.random() < 0.12:
         main = f"{heading}<p>{shop.words.nothing}</p>"
         return Nav(base, noun, main, listing_reference("search_results", None, 0))
@@ -97,7 +99,7 @@ def _listed(shop: Shop, rng: Random, kind: str, base: str, title: str, heading: 
 
     following = turn(here + 1) if more else None
     cards = [
-        _card(shop, product(rng, shop.market, shop.assortment, shop.title), number)
+        _card(shop, draw_product(rng, shop.market, shop.assortment, shop.title), number)
         for number in range(count)
     ]
     pager = _pager(shop, here, turn, more)
@@ -115,7 +117,7 @@ def _card(shop: Shop, item: Product, number: int) -> str:
     c = shop.css
     title = escape(item.title, quote=False)
     price = escape(shop.style.text(item.price), quote=False) if item.price else shop.words.request
-    to = link(shop, item.title, number)
+    to = product_link(shop, item.title, number)
     shape = (shop.variant + shop.clutter) % 4
     if shape == 0:
         return (
@@ -126,7 +128,7 @@ def _card(shop: Shop, item: Product, number: int) -> str:
         return f'<td><a href="{to}">{title}</a><br><font color="#900">{price}</font></td>'
     if shape == 2:
         return (
-            f'<div class="{c("cell")}" data-id="{seeded.token(to)}"><a href="{to}" '
+            f'<div class="{c("cell")}" data-id="{seeded.seeded_hex(to)}"><a href="{to}" '
             f'title="{escape(item.title)}"><img alt="" loading="lazy" src="/t/{number}.jpg">'
             f'</a><div><a href="{to}">{title}</a></div><div><b>{price}</b></div></div>'
         )
@@ -176,7 +178,7 @@ def _pager(shop: Shop, here: int, turn: Any, more: bool) -> str:
 def _home(shop: Shop, rng: Random) -> Nav:
     w = shop.words
     cards = [
-        _card(shop, product(rng, shop.market, shop.assortment, shop.title), n)
+        _card(shop, draw_product(rng, shop.market, shop.assortment, shop.title), n)
         for n in range(rng.randint(2, 4))
     ]
     doors = "".join(
@@ -194,7 +196,7 @@ def _home(shop: Shop, rng: Random) -> Nav:
 def _cart(shop: Shop, rng: Random) -> Nav:
     w, lines, total = shop.words, [], 0
     for _ in range(rng.randint(1, 3)):
-        item = product(rng, shop.market, shop.assortment, shop.title)
+        item = draw_product(rng, shop.market, shop.assortment, shop.title)
         total += item.price or 10
         price = escape(shop.style.text(item.price or 10), quote=False)
         lines.append(
@@ -219,7 +221,7 @@ def _info(shop: Shop, rng: Random) -> Nav:
     body = "".join(f"<p>{text}</p>" for text in paragraphs)
     extra = "".join(f"<p>{text}</p>" for text in rng.sample(shop.words.pitch, 2))
     main = f'<div class="{shop.css("cms")}"><h1>{title}</h1>{body}{extra}</div>'
-    return Nav(f"/info/{slug(title)}", title, main, listing_reference("info"))
+    return Nav(f"/info/{slugify_title(title)}", title, main, listing_reference("info"))
 
 
 def _login(shop: Shop, rng: Random) -> Nav:

@@ -11,7 +11,7 @@ from sem.dataset.demo import blocks, listing, seeded
 from sem.dataset.demo.money import market_price
 from sem.dataset.demo.shops import Shop
 from sem.dataset.demo.templates import TEMPLATES
-from sem.dataset.demo.view import Body, View, product_view, reference, slug
+from sem.dataset.demo.view import Body, View, product_view, reference_from_view, slugify_title
 
 # Small damage, as real pages have it: unclosed tags, strays, bad entities, no body.
 
@@ -31,7 +31,7 @@ def damage_markup(html: str, rng: Random) -> str:
     return html
 
 
-def shout(html: str) -> str:
+def uppercase_tags(html: str) -> str:
     """Return HTML with upper-case tag names; scripts keep their text."""
     parts = re.split(r"(<script.*?</script>)", html, flags=re.DOTALL)
     return "".join(
@@ -40,7 +40,7 @@ def shout(html: str) -> str:
     )
 
 
-def unclose(html: str, rng: Random) -> str:
+def drop_closing_tags(html: str, rng: Random) -> str:
     """Return the page without two closing tags; a hidden part keeps its own, or it hides all."""
     for _ in range(2):
         unseen = [hidden.span() for hidden in HIDDEN.finditer(html)]
@@ -55,28 +55,28 @@ def unclose(html: str, rng: Random) -> str:
     return html
 
 
-def stray(html: str, rng: Random) -> str:
+def add_stray_tag(html: str, rng: Random) -> str:
     """Return a closing tag too many, at the end where it hurts no content."""
     return html.replace("</body>", rng.choice(("</div></div>", "</span></p>")) + "</body>")
 
 
-def entities(html: str, rng: Random) -> str:
+def add_broken_entities(html: str, rng: Random) -> str:
     """Entities that do not exist or never end."""
     broken = rng.choice(("<p>&nbsp &copy 2026 &unknown; R&D</p>", "<!-- & --><p>&#x; &raquo</p>"))
     return html.replace("</body>", broken + "</body>")
 
 
-def no_body(html: str, rng: Random) -> str:
+def drop_body_tag(html: str, rng: Random) -> str:
     """No body element."""
     return BODY.sub("", html)
 
 
-def twice(html: str, rng: Random) -> str:
+def repeat_attributes(html: str, rng: Random) -> str:
     """Return an attribute given twice; parsers keep the first."""
     return CLASSED.sub(lambda m: f'<{m[1]} class="x{rng.randint(1, 9)}" class="', html, count=2)
 
 
-DAMAGES = (unclose, stray, entities, twice, no_body)
+DAMAGES = (drop_closing_tags, add_stray_tag, add_broken_entities, repeat_attributes, drop_body_tag)
 
 
 # What a page carries besides its content: trackers, styles, icons, banners, hidden remains.
@@ -118,7 +118,7 @@ def clutter_head(shop: Shop, rng: Random) -> str:
     return "\n".join(parts)
 
 
-def before(shop: Shop, rng: Random) -> str:
+def clutter_body_start(shop: Shop, rng: Random) -> str:
     """Invisible or passing things at the top of the body."""
     parts = [_sprites(rng, shop.clutter * 2)] if shop.clutter > 1 else []
     parts.append(
@@ -132,7 +132,7 @@ def before(shop: Shop, rng: Random) -> str:
     return "\n".join(parts)
 
 
-def after(shop: Shop, rng: Random) -> str:
+def clutter_body_end(shop: Shop, rng: Random) -> str:
     """Hidden remains and late scripts at the end of the body."""
     parts = [_stale(shop, rng), rng.choice(COMMENTS), _lazy(rng, shop.clutter)]
     if shop.variant != 1 and shop.clutter % 2:
@@ -238,7 +238,7 @@ def _mega_menu(shop: Shop, rng: Random) -> str:
 def _cookies(shop: Shop) -> str:
     w = shop.words
     return (
-        f'<div id="cookie-{seeded.token(shop.host, size=4)}" role="dialog" '
+        f'<div id="cookie-{seeded.seeded_hex(shop.host, size=4)}" role="dialog" '
         f'class="{shop.css("consent")}"><p>{w.cookie} <a href="/privacy">{w.privacy}</a></p>'
         f"<button>{w.accept}</button></div>"
     )
@@ -286,7 +286,7 @@ NAV_SHARES = {
 
 
 @dataclass(frozen=True)
-class Page:
+class DemoPage:
     """One page of a shop and what the strong model is to say about it."""
 
     shop: Shop
@@ -305,7 +305,7 @@ class Page:
         return f"URL: {self.url}\n\n{self.html}"
 
 
-def make(seed: int, shop: Shop, number: int) -> Page:
+def make_page(seed: int, shop: Shop, number: int) -> DemoPage:
     """Page `number` of `shop`: every fourth is for the classifier."""
     rng = seeded.seeded_random(seed, shop.host, number)
     if number % 4 != 3:
@@ -314,18 +314,20 @@ def make(seed: int, shop: Shop, number: int) -> Page:
     return _product(shop, rng, CLASSIFIER) if kind == "product" else _nav(shop, rng, kind)
 
 
-def _product(shop: Shop, rng: Random, task: str) -> Page:
+def _product(shop: Shop, rng: Random, task: str) -> DemoPage:
     view = product_view(shop, rng)
-    body, own = TEMPLATES[shop.template](view), blocks.heading(shop)
+    body, own = TEMPLATES[shop.template](view), blocks.title_element(shop)
     path = (
-        f"/p/{slug(view.product.title)}",
+        f"/p/{slugify_title(view.product.title)}",
         f"/product/{rng.randint(1000, 99999)}",
-        f"/{slug(view.product.noun)}/{slug(view.product.title)}.html",
+        f"/{slugify_title(view.product.noun)}/{slugify_title(view.product.title)}.html",
     )[shop.variant]
-    answer = reference(view) if task == EXTRACTOR else listing.listing_reference("product")
+    answer = (
+        reference_from_view(view) if task == EXTRACTOR else listing.listing_reference("product")
+    )
     main = body.main.replace("<h1", f"<{own}").replace("</h1>", f"</{own}>")
     html = _whole(shop, rng, _tab(view), Body(main, body.head))
-    return Page(shop, task, "product", path, html, answer)
+    return DemoPage(shop, task, "product", path, html, answer)
 
 
 def _tab(view: View) -> str:
@@ -335,10 +337,10 @@ def _tab(view: View) -> str:
     return kinds[(view.shop.clutter + view.shop.variant) % len(kinds)]
 
 
-def _nav(shop: Shop, rng: Random, kind: str) -> Page:
+def _nav(shop: Shop, rng: Random, kind: str) -> DemoPage:
     nav = listing.listing_page(shop, rng, kind)
     html = _whole(shop, rng, nav.title, Body(nav.main))
-    return Page(shop, CLASSIFIER, kind, nav.path, html, nav.reference)
+    return DemoPage(shop, CLASSIFIER, kind, nav.path, html, nav.reference)
 
 
 def _whole(shop: Shop, rng: Random, title: str, body: Body) -> str:
@@ -352,11 +354,11 @@ def _whole(shop: Shop, rng: Random, title: str, body: Body) -> str:
         f'<html lang="{shop.market.locale if shop.variant else shop.market.language}">\n<head>\n'
         f"{meta}\n<title>{title} | {shop.name}</title>\n"
         f'<meta name="viewport" content="width=device-width">\n{body.head}'
-        f"{clutter_head(shop, rng)}\n</head>\n<body>\n{before(shop, rng)}\n"
-        f"{blocks.header(shop, rng)}\n{body.main}\n{blocks.footer(shop, rng)}\n"
-        f"{after(shop, rng)}\n</body>\n</html>\n"
+        f"{clutter_head(shop, rng)}\n</head>\n<body>\n{clutter_body_start(shop, rng)}\n"
+        f"{blocks.render_header(shop, rng)}\n{body.main}\n{blocks.render_footer(shop, rng)}\n"
+        f"{clutter_body_end(shop, rng)}\n</body>\n</html>\n"
     )
     roll = rng.random()
     if roll < 0.08:
         return damage_markup(html, rng)
-    return shout(html) if roll < 0.10 else html
+    return uppercase_tags(html) if roll < 0.10 else html

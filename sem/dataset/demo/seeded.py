@@ -9,6 +9,6 @@ def seeded_random(*parts: object) -> random.Random:
     return random.Random("/".join(map(str, parts)))
 
 
-def token(*parts: object, size: int = 6) -> str:
+def seeded_hex(*parts: object, size: int = 6) -> str:
     """Return `size` hex digits that stand for `parts`."""
     return hashlib.sha256("/".join(map(str, parts)).encode("utf-8")).hexdigest()[:size]

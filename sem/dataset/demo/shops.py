@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sem.dataset.demo import catalogue, seeded
 from sem.dataset.demo.catalogue import Assortment
 from sem.dataset.demo.money import MARKETS, Market, Style
-from sem.dataset.demo.vocabulary import Words, speak
+from sem.dataset.demo.vocabulary import ShopWords, load_shop_words
 
 COUNT = 72
 NAMES = (
@@ -87,12 +87,12 @@ class Shop:
     charset: str
 
     @property
-    def words(self) -> Words:
-        return speak(self.market.language)
+    def words(self) -> ShopWords:
+        return load_shop_words(self.market.language)
 
     def css(self, role: str) -> str:
         """Return the class attribute's value for `role`, as this shop names things."""
-        code = seeded.token(self.host, role)
+        code = seeded.seeded_hex(self.host, role)
         if self.naming == "hashed":
             return f"css-{code} e{code[:4]}{len(role) % 4}"
         if self.naming == "bem":
@@ -109,7 +109,7 @@ class Shop:
         return role
 
 
-def shops(seed: int, templates: tuple[str, ...]) -> tuple[Shop, ...]:
+def make_shops(seed: int, templates: tuple[str, ...]) -> tuple[Shop, ...]:
     """Return the shops of `seed`; each of the `templates` is used by several of them."""
     return tuple(_shop(seed, number, templates) for number in range(COUNT))
 
@@ -119,7 +119,7 @@ def _shop(seed: int, number: int, templates: tuple[str, ...]) -> Shop:
     turn = number // len(templates)
     market = MARKETS[(number * 5 + turn * 7) % len(MARKETS)]
     name = NAMES[number % len(NAMES)] + TRADES[(number + number // len(NAMES)) % len(TRADES)]
-    title, branded = rng.choice(speak(market.language).titles), rng.random() < 0.7
+    title, branded = rng.choice(load_shop_words(market.language).titles), rng.random() < 0.7
     if branded and rng.random() < 0.4:
         title = title.replace("{brand}", "")
     host = f"{name}.example" if number % 3 else f"www.{name}-{market.language}.test"
@@ -131,7 +131,7 @@ def _shop(seed: int, number: int, templates: tuple[str, ...]) -> Shop:
         style=Style(market, rng.choice(market.thousands), rng.choice(market.patterns)),
         assortment=Assortment(
             tuple(sorted(rng.sample(sorted(catalogue.BASES), 2))),
-            catalogue.brands(rng, 9),
+            catalogue.draw_brands(rng, 9),
             rng.choice(SKUS),
         ),
         naming=rng.choice(NAMING),

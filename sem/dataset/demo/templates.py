@@ -5,7 +5,14 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 
-from sem.dataset.demo.blocks import STAR, crumbs, details, opt, related, reviews
+from sem.dataset.demo.blocks import (
+    STAR,
+    html_if_present,
+    render_breadcrumbs,
+    render_details,
+    render_related_products,
+    render_reviews,
+)
 from sem.dataset.demo.money import market_price
 from sem.dataset.demo.view import Body, Template, View
 
@@ -17,22 +24,26 @@ def div_soup(v: View) -> Body:
     c, w = v.css, v.words
     box = f'<div class="{c("wrap")}"><div class="{c("col")}">'
     return Body(
-        f'<div id="root"><div class="{c("app")}">{crumbs(v)}{box}<div class="{c("media")}">'
+        f'<div id="root"><div class="{c("app")}">{render_breadcrumbs(v)}{box}<div class="{c("media")}">'
         f'<img src="/img/1.webp" alt=""></div></div><div class="{c("col2")}">'
-        + opt(v.brand, f'<div class="{c("b")}"><a href="/brand">{v.brand}</a></div>')
+        + html_if_present(v.brand, f'<div class="{c("b")}"><a href="/brand">{v.brand}</a></div>')
         + f'<div role="heading" aria-level="1" class="{c("title")}">{v.title}</div>'
-        + opt(
+        + html_if_present(
             v.stars,
             f'<div class="{c("stars")}">{STAR}<div>{v.rating}</div>'
             f"<div>({v.product.votes})</div></div>",
         )
         + f'<div class="{c("buy")}"><div><div class="{c("price")}">{v.price or w.request}</div>'
-        + opt(v.old, f'<div class="{c("old")}">{v.old}</div>')
+        + html_if_present(v.old, f'<div class="{c("old")}">{v.old}</div>')
         + f'</div><div class="{c("note")}">{w.vat}</div></div>'
-        + opt(v.stock, f'<div class="{c("stock")}"><div></div><div>{v.stock}</div></div>')
+        + html_if_present(
+            v.stock, f'<div class="{c("stock")}"><div></div><div>{v.stock}</div></div>'
+        )
         + f'<button type="button" class="{c("cta")}">{v.button}</button>'
-        + opt(v.sku, f'<div class="{c("meta")}"><div>{w.skus[0]}</div><div>{v.sku}</div></div>')
-        + f"</div></div>{details(v)}{reviews(v)}{related(v)}</div></div>"
+        + html_if_present(
+            v.sku, f'<div class="{c("meta")}"><div>{w.skus[0]}</div><div>{v.sku}</div></div>'
+        )
+        + f"</div></div>{render_details(v)}{render_reviews(v)}{render_related_products(v)}</div></div>"
     )
 
 
@@ -41,23 +52,23 @@ def table_layout(v: View) -> Body:
     w = v.words
     row = '<tr><td bgcolor="#eeeeee"><font size="2">{}</font></td><td>{}</td></tr>'
     rows = [
-        opt(v.sku, row.format(f"{w.skus[1]}:", v.sku)),
-        opt(v.brand, row.format(w.brand, v.brand)),
+        html_if_present(v.sku, row.format(f"{w.skus[1]}:", v.sku)),
+        html_if_present(v.brand, row.format(w.brand, v.brand)),
         row.format(
             f"<b>{w.price}</b>",
             f'<font color="#cc0000"><b>{v.price or w.request}</b></font>'
-            + opt(v.old, f" <s>{v.old}</s>"),
+            + html_if_present(v.old, f" <s>{v.old}</s>"),
         ),
-        opt(v.stock, row.format("&nbsp;", f"<i>{v.stock}</i>")),
-        opt(v.stars, row.format(w.reviews, f"{v.stars} ({v.votes})")),
+        html_if_present(v.stock, row.format("&nbsp;", f"<i>{v.stock}</i>")),
+        html_if_present(v.stars, row.format(w.reviews, f"{v.stars} ({v.votes})")),
     ]
     return Body(
-        f'<table width="780" cellpadding="4" align="center"><tr><td colspan="2">{crumbs(v)}</td>'
+        f'<table width="780" cellpadding="4" align="center"><tr><td colspan="2">{render_breadcrumbs(v)}</td>'
         f'</tr><tr valign="top"><td width="260"><img src="pic.jpg" width="250" border="0"></td>'
         f'<td><font face="Verdana" size="4"><b>{v.title}</b></font><br><br><table border="0">'
         + "\n".join(filter(None, rows))
         + f'</table><form action="/add"><input type="submit" value="{v.button}"></form></td></tr>'
-        f'<tr><td colspan="2">{details(v)}{reviews(v)}</td></tr></table>\n{related(v)}'
+        f'<tr><td colspan="2">{render_details(v)}{render_reviews(v)}</td></tr></table>\n{render_related_products(v)}'
     )
 
 
@@ -67,10 +78,10 @@ def definition_list(v: View) -> Body:
     pairs = [
         (w.brand, v.brand),
         (w.skus[v.shop.variant], v.sku),
-        (w.reviews, opt(v.rating, f"{v.rating} / 5")),
-        (w.price, (v.price or w.request) + opt(v.price, f" <small>{w.vat}</small>")),
-        (w.old.capitalize(), opt(v.old, f"<span>{v.old}</span>")),
-        (w.shipping.format(p=v.money(_fee(v))), opt(v.stock, v.stock)),
+        (w.reviews, html_if_present(v.rating, f"{v.rating} / 5")),
+        (w.price, (v.price or w.request) + html_if_present(v.price, f" <small>{w.vat}</small>")),
+        (w.old.capitalize(), html_if_present(v.old, f"<span>{v.old}</span>")),
+        (w.shipping.format(p=v.money(_fee(v))), html_if_present(v.stock, v.stock)),
     ]
     terms = "\n".join(
         f'<dt class="{v.css("dt")}">{k}</dt>\n<dd class="{v.css("dd")}">{d}</dd>'
@@ -78,9 +89,9 @@ def definition_list(v: View) -> Body:
         if d
     )
     return Body(
-        f'{crumbs(v)}\n<main>\n<h1>{v.title}</h1>\n<dl class="{v.css("facts")}">\n{terms}\n</dl>\n'
-        f"<p><a href='#' role=button>{v.button}</a></p>\n{details(v)}\n{reviews(v)}\n</main>\n"
-        f"{related(v)}"
+        f'{render_breadcrumbs(v)}\n<main>\n<h1>{v.title}</h1>\n<dl class="{v.css("facts")}">\n{terms}\n</dl>\n'
+        f"<p><a href='#' role=button>{v.button}</a></p>\n{render_details(v)}\n{render_reviews(v)}\n</main>\n"
+        f"{render_related_products(v)}"
     )
 
 
@@ -89,20 +100,20 @@ def article(v: View) -> Body:
     w = v.words
     fold = "".join(
         (
-            opt(v.sku, f"<p>{w.skus[2]} {v.sku}</p>"),
-            opt(v.brand, f"<p>{w.brand}: <em>{v.brand}</em></p>"),
+            html_if_present(v.sku, f"<p>{w.skus[2]} {v.sku}</p>"),
+            html_if_present(v.brand, f"<p>{w.brand}: <em>{v.brand}</em></p>"),
         )
     )
     return Body(
-        f"<main><article>{crumbs(v)}<hgroup><h1>{v.title}</h1>"
-        + opt(v.stars, f"<p>{v.stars}, {v.votes}</p>")
+        f"<main><article>{render_breadcrumbs(v)}<hgroup><h1>{v.title}</h1>"
+        + html_if_present(v.stars, f"<p>{v.stars}, {v.votes}</p>")
         + "</hgroup><figure><picture><source srcset='a.avif'><img src='a.jpg' alt=''></picture>"
         f"</figure><product-price><strong>{v.price or w.request}</strong> "
-        + opt(v.old, f"<del>{v.old}</del>")
-        + f"</product-price>{opt(v.stock, f'<details open><summary>{v.stock}</summary>')}"
-        f"<small>{w.shipping.format(p=v.money(_fee(v)))}</small>{opt(v.stock, '</details>')}"
-        f"<buy-button><button>{v.button}</button></buy-button>{fold}{details(v)}</article>"
-        f"{reviews(v)}{related(v)}</main>"
+        + html_if_present(v.old, f"<del>{v.old}</del>")
+        + f"</product-price>{html_if_present(v.stock, f'<details open><summary>{v.stock}</summary>')}"
+        f"<small>{w.shipping.format(p=v.money(_fee(v)))}</small>{html_if_present(v.stock, '</details>')}"
+        f"<buy-button><button>{v.button}</button></buy-button>{fold}{render_details(v)}</article>"
+        f"{render_reviews(v)}{render_related_products(v)}</main>"
     )
 
 
@@ -117,7 +128,7 @@ def microdata(v: View) -> Body:
     """schema.org itemprop attributes; every second shop shows stock as a link only."""
     w, c = v.words, v.css
     link = f'<link itemprop="availability" href="https://schema.org/{v.state}">'
-    stock = link + opt(v.shop.variant, f'<span class="{c("stock")}">{v.stock}</span>')
+    stock = link + html_if_present(v.shop.variant, f'<span class="{c("stock")}">{v.stock}</span>')
     offer = (
         f'<meta itemprop="priceCurrency" content="{v.currency}">'
         f'<span itemprop="price" content="{v.amount}">{v.price}</span>'
@@ -128,20 +139,20 @@ def microdata(v: View) -> Body:
         f'(<span itemprop="reviewCount">{v.product.votes}</span>)</div>'
     )
     return Body(
-        f'<div itemscope itemtype="https://schema.org/Product" class="{c("product")}">{crumbs(v)}'
+        f'<div itemscope itemtype="https://schema.org/Product" class="{c("product")}">{render_breadcrumbs(v)}'
         f'<h1 itemprop="name">{v.title}</h1>'
-        + opt(
+        + html_if_present(
             v.brand,
             '<span itemprop="brand" itemscope itemtype="https://schema.org/Brand">'
             f'<span itemprop="name">{v.brand}</span></span>',
         )
-        + opt(v.sku, f'<p>{w.skus[0]} <span itemprop="sku">{v.sku}</span></p>')
-        + opt(v.stars, stars)
+        + html_if_present(v.sku, f'<p>{w.skus[0]} <span itemprop="sku">{v.sku}</span></p>')
+        + html_if_present(v.stars, stars)
         + '<div itemprop="offers" itemscope itemtype="https://schema.org/Offer">'
-        + opt(v.old, f'<span class="{c("old")}">{v.old}</span> ')
+        + html_if_present(v.old, f'<span class="{c("old")}">{v.old}</span> ')
         + (offer if v.price else w.request)
-        + opt(v.stock, stock)
-        + f"</div><button>{v.button}</button>{details(v)}</div>{reviews(v)}{related(v)}"
+        + html_if_present(v.stock, stock)
+        + f"</div><button>{v.button}</button>{render_details(v)}</div>{render_reviews(v)}{render_related_products(v)}"
     )
 
 
@@ -150,19 +161,21 @@ def data_attributes(v: View) -> Body:
     w, c = v.words, v.css
     data = f'data-product-price="{v.amount}" data-currency="{v.currency}"' if v.price else ""
     return Body(
-        f'<div class="{c("layout")}" data-view="pdp">{crumbs(v)}<h1 class="{c("title")}">{v.title}'
+        f'<div class="{c("layout")}" data-view="pdp">{render_breadcrumbs(v)}<h1 class="{c("title")}">{v.title}'
         f'</h1><div class="{c("offer")}" {data}><span class="{c("price")}">'
-        f"{'–' if v.price else w.request}</span>{opt(v.old, f'<s>{w.old} {v.old}</s>')}</div>"
-        + opt(v.sku, f'<div class="{c("ids")}" data-sku="{v.sku}">{w.skus[0]}: {v.sku}</div>')
-        + opt(v.brand, f'<a href="/m" title="{w.brand}">{v.brand}</a>')
-        + opt(
+        f"{'–' if v.price else w.request}</span>{html_if_present(v.old, f'<s>{w.old} {v.old}</s>')}</div>"
+        + html_if_present(
+            v.sku, f'<div class="{c("ids")}" data-sku="{v.sku}">{w.skus[0]}: {v.sku}</div>'
+        )
+        + html_if_present(v.brand, f'<a href="/m" title="{w.brand}">{v.brand}</a>')
+        + html_if_present(
             v.stars,
             f'<div class="{c("rate")}" data-rating="{v.product.rating}" '
             f'title="{v.stars}">{STAR * 5}</div><span>{v.votes}</span>',
         )
-        + opt(v.stock, f'<p class="{c("stock")}">{v.stock}</p>')
-        + f'<button data-action="add">{v.button}</button></div>{details(v)}'
-        f"{reviews(v)}{related(v)}"
+        + html_if_present(v.stock, f'<p class="{c("stock")}">{v.stock}</p>')
+        + f'<button data-action="add">{v.button}</button></div>{render_details(v)}'
+        f"{render_reviews(v)}{render_related_products(v)}"
     )
 
 
@@ -183,17 +196,17 @@ def json_ld(v: View) -> Body:
     data |= {"offers": offer} if v.price else {}
     script = json.dumps(data, ensure_ascii=bool(v.shop.variant)).replace("</", "<\\/")
     return Body(
-        f'<main class="{c("main")}">{crumbs(v)}<section class="{c("hero")}"><h1>{v.title}</h1>'
-        + opt(v.brand, f'<p class="{c("by")}">{v.brand}</p>')
-        + f'<p class="{c("price")}">{v.price or w.request}{opt(v.old, f" <s>{v.old}</s>")}</p>'
-        + opt(
+        f'<main class="{c("main")}">{render_breadcrumbs(v)}<section class="{c("hero")}"><h1>{v.title}</h1>'
+        + html_if_present(v.brand, f'<p class="{c("by")}">{v.brand}</p>')
+        + f'<p class="{c("price")}">{v.price or w.request}{html_if_present(v.old, f" <s>{v.old}</s>")}</p>'
+        + html_if_present(
             v.stock,
             f'<p class="{c("stock")}"><svg width="8" height="8"><circle r="4"/></svg> '
             f"{v.stock}</p>",
         )
-        + opt(v.stars, f'<a href="#reviews">★ {v.rating} · {v.votes}</a>')
-        + f"<button>{v.button}</button>{opt(v.sku, f'<small>{w.skus[3]} {v.sku}</small>')}"
-        f"</section>{details(v)}{reviews(v)}</main>{related(v)}",
+        + html_if_present(v.stars, f'<a href="#reviews">★ {v.rating} · {v.votes}</a>')
+        + f"<button>{v.button}</button>{html_if_present(v.sku, f'<small>{w.skus[3]} {v.sku}</small>')}"
+        f"</section>{render_details(v)}{render_reviews(v)}</main>{render_related_products(v)}",
         f'<script type="application/ld+json">{script}</script>',
     )
 
@@ -206,19 +219,23 @@ def aria_price(v: View) -> Body:
     return Body(
         f'<div class="{c("pdp")}"><div class="{c("left")}"><img src="x.png" alt=""></div>'
         f'<div class="{c("right")}"><h1>{v.title}</h1>'
-        + opt(
+        + html_if_present(
             v.stars,
             f'<span role="img" aria-label="{v.stars}">'
             f'<i style="width:{v.product.votes % 90}%"></i></span>',
         )
         + f'<div role="img" aria-label="{label}" class="{c("price")}">'
         f'<span aria-hidden="true">{sprites}</span></div>'
-        + opt(v.old, f'<div class="{c("was")}"><span class="sr-only">{w.old}</span> {v.old}</div>')
-        + opt(v.stock, f'<span class="{c("dot")} is-{v.state.lower()}" title="{v.stock}"></span>')
+        + html_if_present(
+            v.old, f'<div class="{c("was")}"><span class="sr-only">{w.old}</span> {v.old}</div>'
+        )
+        + html_if_present(
+            v.stock, f'<span class="{c("dot")} is-{v.state.lower()}" title="{v.stock}"></span>'
+        )
         + f'<button aria-label="{v.button}">{STAR}</button><ul class="{c("list")}">'
-        + opt(v.brand, f"<li>{w.brand} {v.brand}</li>")
-        + opt(v.sku, f"<li>{w.skus[0]} {v.sku}</li>")
-        + f"</ul></div></div>{details(v)}{reviews(v)}{related(v)}"
+        + html_if_present(v.brand, f"<li>{w.brand} {v.brand}</li>")
+        + html_if_present(v.sku, f"<li>{w.skus[0]} {v.sku}</li>")
+        + f"</ul></div></div>{render_details(v)}{render_reviews(v)}{render_related_products(v)}"
     )
 
 
@@ -227,23 +244,25 @@ def meta_price(v: View) -> Body:
     w, c = v.words, v.css
     head = (
         '<meta property="og:type" content="product">'
-        + opt(
+        + html_if_present(
             v.price,
             f'<meta property="product:price:amount" content="{v.amount}">'
             f'<meta property="product:price:currency" content="{v.currency}">',
         )
-        + opt(v.brand, f'<meta property="product:brand" content="{v.brand}">')
+        + html_if_present(v.brand, f'<meta property="product:brand" content="{v.brand}">')
     )
     return Body(
-        f'{crumbs(v)}<div class="{c("prod")}"><h2 class="{c("title")}">{v.title}</h2>'
-        + opt(v.brand, f"<div><span>{w.brand}</span> <b>{v.brand}</b></div>")
-        + opt(v.stars, f'<div class="{c("score")}">{v.rating}<sub>/5</sub> {v.votes}</div>')
+        f'{render_breadcrumbs(v)}<div class="{c("prod")}"><h2 class="{c("title")}">{v.title}</h2>'
+        + html_if_present(v.brand, f"<div><span>{w.brand}</span> <b>{v.brand}</b></div>")
+        + html_if_present(
+            v.stars, f'<div class="{c("score")}">{v.rating}<sub>/5</sub> {v.votes}</div>'
+        )
         + '<select name="size"><option>–</option><option>S</option><option>M</option></select>'
         f'<div class="{c("price")}">{"" if v.price else w.request}</div>'
-        + opt(v.stock, f'<div class="{c("stock")}">{v.stock}</div>')
+        + html_if_present(v.stock, f'<div class="{c("stock")}">{v.stock}</div>')
         + f"<button>{v.button}</button>"
-        + opt(v.sku, f'<div class="{c("sku")}">{w.skus[1]} <code>{v.sku}</code></div>')
-        + f"</div>{details(v)}{related(v)}{reviews(v)}",
+        + html_if_present(v.sku, f'<div class="{c("sku")}">{w.skus[1]} <code>{v.sku}</code></div>')
+        + f"</div>{render_details(v)}{render_related_products(v)}{render_reviews(v)}",
         head,
     )
 
@@ -263,25 +282,27 @@ def wordpress(v: View) -> Body:
     state = {"InStock": "in-stock", "OutOfStock": "out-of-stock"}.get(v.state, "on-backorder")
     return Body(
         f'<div id="product-{v.product.votes}" class="product type-product entry">'
-        f'<div class="summary entry-summary">{crumbs(v)}'
+        f'<div class="summary entry-summary">{render_breadcrumbs(v)}'
         f'<h1 class="product_title entry-title">{v.title}</h1>'
-        + opt(
+        + html_if_present(
             v.stars,
             f'<div class="star-rating" role="img" aria-label="{v.stars}">'
             f'<span style="width:80%"></span></div> ({v.votes})',
         )
-        + f'<p class="price">{opt(v.old, f"<del>{bdi.format(v.old)}</del> ")}'
-        f"{opt(v.old, '<ins>')}{now}{opt(v.old, '</ins>')}</p>"
-        + opt(v.stock, f'<p class="stock {state}">{v.stock}</p>')
+        + f'<p class="price">{html_if_present(v.old, f"<del>{bdi.format(v.old)}</del> ")}'
+        f"{html_if_present(v.old, '<ins>')}{now}{html_if_present(v.old, '</ins>')}</p>"
+        + html_if_present(v.stock, f'<p class="stock {state}">{v.stock}</p>')
         + f'<form class="cart"><button class="single_add_to_cart_button">{v.button}</button>'
         "</form>"
         '<div class="product_meta">'
-        + opt(
+        + html_if_present(
             v.sku,
             f'<span class="sku_wrapper">{w.skus[0]}: <span class="sku">{v.sku}</span></span>',
         )
-        + opt(v.brand, f' <span class="posted_in">{w.brand}: <a href="#">{v.brand}</a></span>')
-        + f"</div></div>{details(v)}{reviews(v)}{related(v)}</div>"
+        + html_if_present(
+            v.brand, f' <span class="posted_in">{w.brand}: <a href="#">{v.brand}</a></span>'
+        )
+        + f"</div></div>{render_details(v)}{render_reviews(v)}{render_related_products(v)}</div>"
     )
 
 
@@ -289,30 +310,32 @@ def hosted_theme(v: View) -> Body:
     """Return a hosted shop's section theme: visually hidden labels, badges, product-form."""
     w, sid = v.words, f"template--{v.product.weight_g}__main"
     hide = '<span class="visually-hidden">{}</span>'
-    sale = opt(
+    sale = html_if_present(
         v.old, f'{hide.format(w.old)} <s class="price-item price-item--regular">{v.old}</s> '
     )
     return Body(
         f'<section id="{sid}" class="section"><div class="product__info-wrapper">'
-        + opt(v.brand, f'<p class="product__text caption-with-letter-spacing">{v.brand}</p>')
+        + html_if_present(
+            v.brand, f'<p class="product__text caption-with-letter-spacing">{v.brand}</p>'
+        )
         + f'<div class="product__title"><h1>{v.title}</h1></div>'
         f'<div id="price-{sid}" role="status"><div class="price price--large">{sale}'
-        f"{opt(v.old, hide.format(w.price))}"
+        f"{html_if_present(v.old, hide.format(w.price))}"
         f'<span class="price-item price-item--last">{v.price or w.request}</span></div></div>'
         f'<div class="product__tax caption rte">{w.vat}</div>'
-        + opt(
+        + html_if_present(
             v.stars,
             f'<div class="rating" role="img" aria-label="{v.stars}">{STAR}</div>'
             f'<p class="rating-count">({v.product.votes})</p>',
         )
         + f'<product-form><button name="add"><span>{v.button}</span></button></product-form>'
-        + opt(
+        + html_if_present(
             v.stock,
             f'<p class="product__inventory"><svg width="15" height="15"><circle cx="7" '
             f'cy="7" r="7" fill="#3ed660"/></svg> {v.stock}</p>',
         )
-        + opt(v.sku, f'<p class="product__sku caption">{w.skus[3]}: {v.sku}</p>')
-        + f"</div></section>{details(v)}{related(v)}{reviews(v)}"
+        + html_if_present(v.sku, f'<p class="product__sku caption">{w.skus[3]}: {v.sku}</p>')
+        + f"</div></section>{render_details(v)}{render_related_products(v)}{render_reviews(v)}"
     )
 
 
@@ -324,16 +347,16 @@ def enterprise(v: View) -> Body:
         '<span class="price">{1}</span></span></span>'
     )
     return Body(
-        f'<main id="maincontent" class="page-main">{crumbs(v)}<div class="column main">'
+        f'<main id="maincontent" class="page-main">{render_breadcrumbs(v)}<div class="column main">'
         f'<div class="product-info-main"><div class="page-title-wrapper product">'
         f'<h1 class="page-title"><span class="base">{v.title}</span></h1></div>'
-        + opt(
+        + html_if_present(
             v.stars,
             '<div class="product-reviews-summary"><div class="rating-result" '
             f'title="{v.stars}"><span></span></div><a href="#r">{v.votes}</a></div>',
         )
         + '<div class="product-info-price"><div class="price-box">'
-        + opt(
+        + html_if_present(
             v.old,
             f'<span class="old-price"><span class="price-label">{w.old}</span>'
             + box.format(f"o{pid}", v.old)
@@ -341,18 +364,18 @@ def enterprise(v: View) -> Body:
         )
         + (box.format(pid, v.price) if v.price else f"<span>{w.request}</span>")
         + '</div><div class="product-info-stock-sku">'
-        + opt(v.stock, f'<div class="stock"><span>{v.stock}</span></div>')
-        + opt(
+        + html_if_present(v.stock, f'<div class="stock"><span>{v.stock}</span></div>')
+        + html_if_present(
             v.sku,
             f'<div class="product attribute"><strong class="type">{w.skus[0]}</strong>'
             f'<div class="value">{v.sku}</div></div>',
         )
         + f'</div></div><button id="product-addtocart-button">{v.button}</button></div>'
-        + opt(
+        + html_if_present(
             v.brand,
             f'<table class="data table"><tr><th>{w.brand}</th><td>{v.brand}</td></tr></table>',
         )
-        + f"{details(v)}{reviews(v)}</div></main>{related(v)}"
+        + f"{render_details(v)}{render_reviews(v)}</div></main>{render_related_products(v)}"
     )
 
 
@@ -361,22 +384,24 @@ def bootstrap_card(v: View) -> Body:
     w = v.words
     badge = {"InStock": "success", "OutOfStock": "danger"}.get(v.state, "warning")
     return Body(
-        f'<div class="container my-4">{crumbs(v)}<div class="row"><div class="col-md-5">'
+        f'<div class="container my-4">{render_breadcrumbs(v)}<div class="row"><div class="col-md-5">'
         '<img class="img-fluid" src="/m.jpg" alt=""></div><div class="col-md-7"><div class="card">'
         f'<div class="card-body"><h5 class="card-title">{v.title}</h5>'
-        + opt(v.brand, f'<h6 class="card-subtitle text-muted">{v.brand}</h6>')
-        + opt(v.stock, f'<span class="badge bg-{badge}">{v.stock}</span>')
+        + html_if_present(v.brand, f'<h6 class="card-subtitle text-muted">{v.brand}</h6>')
+        + html_if_present(v.stock, f'<span class="badge bg-{badge}">{v.stock}</span>')
         + f'<p class="h3 my-2">{v.price or w.request}'
-        + opt(v.old, f' <small class="text-muted text-decoration-line-through">{v.old}</small>')
+        + html_if_present(
+            v.old, f' <small class="text-muted text-decoration-line-through">{v.old}</small>'
+        )
         + f'</p><a href="#" class="btn btn-primary">{v.button}</a></div>'
         '<ul class="list-group list-group-flush">'
-        + opt(v.sku, f'<li class="list-group-item">{w.skus[2]}: {v.sku}</li>')
-        + opt(
+        + html_if_present(v.sku, f'<li class="list-group-item">{w.skus[2]}: {v.sku}</li>')
+        + html_if_present(
             v.stars,
             f'<li class="list-group-item">{v.stars} <span class="badge">'
             f"{v.product.votes}</span></li>",
         )
-        + f"</ul></div></div></div>{details(v)}{related(v)}{reviews(v)}</div>"
+        + f"</ul></div></div></div>{render_details(v)}{render_related_products(v)}{render_reviews(v)}</div>"
     )
 
 
@@ -394,18 +419,20 @@ def split_price(v: View) -> Body:
     parts = (
         f'<span class="{c("sym")}">{v.sign}</span><span class="{c("int")}">{whole}'
         f'<span class="{c("dec")}">{mark}</span></span>'
-        + opt(cents, f'<sup class="{c("fra")}">{cents}</sup>')
+        + html_if_present(cents, f'<sup class="{c("fra")}">{cents}</sup>')
     )
     return Body(
-        f'<div id="dp">{crumbs(v)}<h1 class="{c("t")}"><span>{v.title}</span></h1>'
-        + opt(v.brand, f'<a class="{c("byline")}" href="/b">{w.brand}: {v.brand}</a>')
-        + opt(v.stars, f'<i class="a-icon"><span>{v.stars}</span></i> <a href="#r">{v.votes}</a>')
+        f'<div id="dp">{render_breadcrumbs(v)}<h1 class="{c("t")}"><span>{v.title}</span></h1>'
+        + html_if_present(v.brand, f'<a class="{c("byline")}" href="/b">{w.brand}: {v.brand}</a>')
+        + html_if_present(
+            v.stars, f'<i class="a-icon"><span>{v.stars}</span></i> <a href="#r">{v.votes}</a>'
+        )
         + f'<div class="{c("box")}">{parts if v.price else w.request}'
-        + opt(v.old, f" <span>{w.old} <s>{v.old}</s></span>")
-        + f"</div>{_monthly(v)}{opt(v.stock, f'<div><b>{v.stock}</b></div>')}"
-        f'<input type="button" value="{v.button}">{details(v)}'
-        + opt(v.sku, f"<ul><li>{w.skus[3]} : {v.sku}</li></ul>")
-        + f"{reviews(v)}</div>{related(v)}"
+        + html_if_present(v.old, f" <span>{w.old} <s>{v.old}</s></span>")
+        + f"</div>{_monthly(v)}{html_if_present(v.stock, f'<div><b>{v.stock}</b></div>')}"
+        f'<input type="button" value="{v.button}">{render_details(v)}'
+        + html_if_present(v.sku, f"<ul><li>{w.skus[3]} : {v.sku}</li></ul>")
+        + f"{render_reviews(v)}</div>{render_related_products(v)}"
     )
 
 
@@ -416,19 +443,23 @@ def currency_word(v: View) -> Body:
         f'<div class="{c("sheet")}"><h1>{v.title}</h1><div class="{c("row")}">'
         f'<span class="{c("k")}">{w.price}</span><span class="{c("v")}">'
         f"{v.digits or w.request}</span></div>"
-        + opt(
+        + html_if_present(
             v.brand, f'<div class="{c("row")}"><span>{w.brand}</span><span>{v.brand}</span></div>'
         )
-        + opt(v.sku, f'<div class="{c("row")}"><span>{w.skus[0]}</span><span>{v.sku}</span></div>')
-        + opt(
+        + html_if_present(
+            v.sku, f'<div class="{c("row")}"><span>{w.skus[0]}</span><span>{v.sku}</span></div>'
+        )
+        + html_if_present(
             v.rating,
             f'<div class="{c("row")}"><span>{w.reviews}</span><span>{v.rating}/5</span></div>',
         )
-        + opt(v.stock, f'<div class="{c("row")}"><span>{v.stock}</span></div>')
-        + f"<button>{v.button}</button></div>{details(v)}"
-        + opt(v.price, f'<p class="{c("fine")}">{w.prices_in[v.currency]} ({w.vat})</p>')
-        + reviews(v)
-        + related(_bare(v))
+        + html_if_present(v.stock, f'<div class="{c("row")}"><span>{v.stock}</span></div>')
+        + f"<button>{v.button}</button></div>{render_details(v)}"
+        + html_if_present(
+            v.price, f'<p class="{c("fine")}">{w.prices_in[v.currency]} ({w.vat})</p>'
+        )
+        + render_reviews(v)
+        + render_related_products(_bare(v))
     )
 
 
@@ -440,16 +471,16 @@ def sale_first(v: View) -> Body:
         f'<div class="{c("was")}" style="font-size:2em;text-decoration:line-through">{v.old}</div>'
     )
     return Body(
-        f'<section class="{c("deal")}">{opt(v.brand, f"<h3>{v.brand}</h3>")}<h1>{v.title}</h1>'
-        + opt(v.old, was)
+        f'<section class="{c("deal")}">{html_if_present(v.brand, f"<h3>{v.brand}</h3>")}<h1>{v.title}</h1>'
+        + html_if_present(v.old, was)
         + f'<div style="display:none" class="{c("price")}">{stale}</div>'
         f'<div class="{c("now")}">{v.price or w.request}</div>'
-        + opt(v.old, f"<div>-{_percent(v)} %</div>")
-        + opt(v.stock, f"<div>{v.stock}</div>")
+        + html_if_present(v.old, f"<div>-{_percent(v)} %</div>")
+        + html_if_present(v.stock, f"<div>{v.stock}</div>")
         + f"<button>{v.button}</button>{_monthly(v)}"
-        + opt(v.stars, f"<p>{v.stars} | {v.votes}</p>")
-        + opt(v.sku, f'<p class="{c("sku")}">{w.skus[1]}: {v.sku}</p>')
-        + f"</section>{details(v)}{reviews(v)}{related(v)}"
+        + html_if_present(v.stars, f"<p>{v.stars} | {v.votes}</p>")
+        + html_if_present(v.sku, f'<p class="{c("sku")}">{w.skus[1]}: {v.sku}</p>')
+        + f"</section>{render_details(v)}{render_reviews(v)}{render_related_products(v)}"
     )
 
 
@@ -457,19 +488,19 @@ def decoys_first(v: View) -> Body:
     """Other products and their prices stand above the product itself."""
     w, c = v.words, v.css
     return Body(
-        f'{related(v)}{crumbs(v)}<div class="{c("detail")}"><div class="{c("name")}">'
+        f'{render_related_products(v)}{render_breadcrumbs(v)}<div class="{c("detail")}"><div class="{c("name")}">'
         f"<h1>{v.title}</h1></div>"
-        + opt(
+        + html_if_present(
             v.sku,
             f'<div class="{c("sku")}">({v.sku})</div>'
             if v.shop.variant == 0
             else f'<div class="{c("sku")}">{w.skus[0]} {v.sku}</div>',
         )
-        + opt(v.brand, f"<p>{w.brand} <a href='/x'>{v.brand}</a></p>")
-        + f"{details(v)}{opt(v.stars, f'<p>{v.stars}</p>')}"
-        f'<div class="{c("buybox")}"><table><tr><td>{opt(v.old, f"<s>{v.old}</s><br>")}'
+        + html_if_present(v.brand, f"<p>{w.brand} <a href='/x'>{v.brand}</a></p>")
+        + f"{render_details(v)}{html_if_present(v.stars, f'<p>{v.stars}</p>')}"
+        f'<div class="{c("buybox")}"><table><tr><td>{html_if_present(v.old, f"<s>{v.old}</s><br>")}'
         f"{v.price or w.request}</td><td>{v.stock}</td></tr></table>"
-        f"<button>{v.button}</button></div></div>{reviews(v)}"
+        f"<button>{v.button}</button></div></div>{render_reviews(v)}"
     )
 
 
@@ -485,15 +516,17 @@ def variants_form(v: View) -> Body:
     )
     big = f'<output class="{c("sum")}">{v.price}</output>'
     return Body(
-        f'{crumbs(v)}<form action="/basket" method="post" class="{c("form")}"><fieldset>'
+        f'{render_breadcrumbs(v)}<form action="/basket" method="post" class="{c("form")}"><fieldset>'
         f"<legend>{v.title}</legend>"
-        + opt(v.brand, f'<input type="hidden" name="b"><span>{w.brand} {v.brand}</span><br>')
+        + html_if_present(
+            v.brand, f'<input type="hidden" name="b"><span>{w.brand} {v.brand}</span><br>'
+        )
         + (rows if v.price else f"<p>{w.request}</p>")
-        + f"</fieldset>{opt(v.price, big)} {opt(v.old, f'<s>{v.old}</s>')}"
-        + opt(v.stock, f'<span class="{c("stock")}">{v.stock}</span>')
+        + f"</fieldset>{html_if_present(v.price, big)} {html_if_present(v.old, f'<s>{v.old}</s>')}"
+        + html_if_present(v.stock, f'<span class="{c("stock")}">{v.stock}</span>')
         + f'<label>{w.quantity} <input type="number" value="1"></label><button>{v.button}</button>'
-        + opt(v.sku, f'<p class="{c("id")}"><label>{w.skus[2]}</label> {v.sku}</p>')
-        + f"</form>{opt(v.stars, f'<p>{v.stars}</p>')}{details(v)}{reviews(v)}{related(v)}"
+        + html_if_present(v.sku, f'<p class="{c("id")}"><label>{w.skus[2]}</label> {v.sku}</p>')
+        + f"</form>{html_if_present(v.stars, f'<p>{v.stars}</p>')}{render_details(v)}{render_reviews(v)}{render_related_products(v)}"
     )
 
 

@@ -9,10 +9,10 @@ from random import Random
 from typing import Any
 
 from sem.dataset.demo import seeded
-from sem.dataset.demo.catalogue import Product, product
+from sem.dataset.demo.catalogue import Product, draw_product
 from sem.dataset.demo.money import NBSP
 from sem.dataset.demo.shops import Shop
-from sem.dataset.demo.vocabulary import Words
+from sem.dataset.demo.vocabulary import ShopWords
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class View:
     """Title, price and link of other products: decoys."""
 
     @property
-    def words(self) -> Words:
+    def words(self) -> ShopWords:
         return self.shop.words
 
     @property
@@ -82,7 +82,7 @@ class View:
 
 def product_view(shop: Shop, rng: Random) -> View:
     """Return a page of `shop` about one new product."""
-    item = product(rng, shop.market, shop.assortment, shop.title)
+    item = draw_product(rng, shop.market, shop.assortment, shop.title)
     price = item.price
     has_price = price is not None
     return View(
@@ -105,7 +105,7 @@ def product_view(shop: Shop, rng: Random) -> View:
     )
 
 
-def reference(view: View) -> dict[str, Any]:
+def reference_from_view(view: View) -> dict[str, Any]:
     """Return what a careful reader takes from the page: shown values, null for the rest."""
     item, shop = view.product, view.shop
     return {
@@ -139,23 +139,27 @@ def _rating(shop: Shop, item: Product) -> str:
 
 
 def _related(shop: Shop, rng: Random) -> tuple[str, str, str]:
-    other = product(rng, shop.market, shop.assortment, shop.title)
+    other = draw_product(rng, shop.market, shop.assortment, shop.title)
     amount = other.price if other.price is not None else Decimal(rng.randint(9, 400))
     price = escape(shop.style.text(amount), quote=False).replace(NBSP, "&nbsp;")
-    return escape(other.title, quote=False), price, link(shop, other.title, rng.randint(0, 9))
+    return (
+        escape(other.title, quote=False),
+        price,
+        product_link(shop, other.title, rng.randint(0, 9)),
+    )
 
 
-def link(shop: Shop, title: str, digit: int) -> str:
+def product_link(shop: Shop, title: str, digit: int) -> str:
     """Return the address of another product.
 
     Its words in some shops, else a number ending in `digit`.
     """
     if shop.variant == 0:
-        return f"/p/{slug(title)}-{digit}"
-    return f"/p/{100 + int(seeded.token(title), 16) % 900}{digit}"
+        return f"/p/{slugify_title(title)}-{digit}"
+    return f"/p/{100 + int(seeded.seeded_hex(title), 16) % 900}{digit}"
 
 
-def slug(title: str) -> str:
+def slugify_title(title: str) -> str:
     """Return `title` as the last part of an address."""
     plain = unicodedata.normalize("NFKD", title.replace("ł", "l").replace("ß", "ss"))
     plain = "".join(c for c in plain if not unicodedata.combining(c))

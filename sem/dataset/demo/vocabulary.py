@@ -19,7 +19,7 @@ class Department:
 
 
 @dataclass(frozen=True)
-class Words:
+class ShopWords:
     """One language: product vocabulary, shop phrases, invented people and places."""
 
     code: str
@@ -92,9 +92,9 @@ class Words:
 
 
 @cache
-def speak(language: str) -> Words:
+def load_shop_words(language: str) -> ShopWords:
     """Return the words of `language`, a two-letter code; KeyError when no file has them."""
     path = FOLDER / f"{language}.yaml"
     if not path.is_file():
         raise KeyError(language)
-    return settings.load_settings(Words, path)
+    return settings.load_settings(ShopWords, path)

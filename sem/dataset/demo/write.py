@@ -9,8 +9,8 @@ from pathlib import Path
 from sem.core import files, jsonio
 from sem.core.taskspec import TaskSpec
 from sem.dataset.demo import seeded
-from sem.dataset.demo.page import Page, make
-from sem.dataset.demo.shops import COUNT, shops
+from sem.dataset.demo.page import DemoPage, make_page
+from sem.dataset.demo.shops import COUNT, make_shops
 from sem.dataset.demo.templates import TEMPLATES
 from sem.dataset.store import store
 from sem.dataset.store.store import RawRow
@@ -28,9 +28,9 @@ def demo_rows(
     About 3 % repeat another row's page and reference.
     """
     repeated = int(count * DUPLICATE_SHARE)
-    all_shops = shops(seed, tuple(TEMPLATES))
+    all_shops = make_shops(seed, tuple(TEMPLATES))
     rows = [
-        _row(tasks, seed, number, make(seed, all_shops[number % COUNT], number // COUNT))
+        _row(tasks, seed, number, make_page(seed, all_shops[number % COUNT], number // COUNT))
         for number in range(count - repeated)
     ]
     again = seeded.seeded_random(seed, "duplicates").sample(range(len(rows)), repeated)
@@ -42,7 +42,7 @@ def write_demo_rows(path: Path, rows: Sequence[RawRow]) -> Path:
     """Replace the store at `path` by one with `rows` rows; readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        files.lock(path.with_name(path.name + ".lock"), str(path)),
+        files.lock_file(path.with_name(path.name + ".lock"), str(path)),
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-demo-") as folder,
     ):
         fresh = Path(folder) / path.name
@@ -54,10 +54,10 @@ def write_demo_rows(path: Path, rows: Sequence[RawRow]) -> Path:
     return path
 
 
-def _row(tasks: Mapping[str, TaskSpec], seed: int, number: int, page: Page) -> RawRow:
+def _row(tasks: Mapping[str, TaskSpec], seed: int, number: int, page: DemoPage) -> RawRow:
     spec = tasks[page.task]
     return RawRow(
-        id=f"ex-{seeded.token(seed, number, size=12)}",
+        id=f"ex-{seeded.seeded_hex(seed, number, size=12)}",
         task=page.task,
         input_text=page.prompt,
         reference=jsonio.canonical_json(page.reference),
@@ -67,7 +67,7 @@ def _row(tasks: Mapping[str, TaskSpec], seed: int, number: int, page: Page) -> R
     )
 
 
-def _metadata(page: Page, number: int) -> dict[str, str]:
+def _metadata(page: DemoPage, number: int) -> dict[str, str]:
     return {
         "domain": page.shop.host.removeprefix("www."),
         "url": page.url,
@@ -81,4 +81,4 @@ def _metadata(page: Page, number: int) -> dict[str, str]:
 
 
 def _again(row: RawRow, seed: int) -> RawRow:
-    return replace(row, id=f"ex-{seeded.token(seed, 'again', row.id, size=12)}")
+    return replace(row, id=f"ex-{seeded.seeded_hex(seed, 'again', row.id, size=12)}")

@@ -27,7 +27,7 @@ def page_fault(page: str, limits: Clean) -> str | None:
         position = match.end()
         closing, name, rest = match.groups()
         if name is None:
-            position = text.end_of(page, "!--", position)
+            position = text.find_raw_text_end(page, "!--", position)
             continue
         name = name.lower()
         if closing:
@@ -36,7 +36,7 @@ def page_fault(page: str, limits: Clean) -> str | None:
         if len(rest) > limits.max_attributes and len(rest.split()) > limits.max_attributes:
             return "page_attributes"
         if name in RAW_TEXT:
-            position = text.end_of(page, name, position)
+            position = text.find_raw_text_end(page, name, position)
         elif name not in NOT_NESTING and not rest.endswith("/"):
             depth += 1
             if depth > limits.max_depth:

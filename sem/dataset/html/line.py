@@ -21,7 +21,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Line:
+class PageLine:
     """One block of a page; its parts are text and addresses."""
 
     kind: str
@@ -61,7 +61,7 @@ class Line:
     def __len__(self) -> int:
         return sum(len(part if isinstance(part, str) else part.value) for part in self.parts)
 
-    def without(self, kinds: frozenset[str]) -> "Line":
+    def without(self, kinds: frozenset[str]) -> "PageLine":
         """Return this line less its addresses of `kinds`."""
         if not self.has(kinds):
             return self
@@ -70,9 +70,9 @@ class Line:
 
     def with_parts(
         self, parts: tuple[str | Address, ...], is_linked: bool | None = None
-    ) -> "Line":
+    ) -> "PageLine":
         """Return this line with other `parts`; several times as fast as `dataclasses.replace`."""
-        return Line(
+        return PageLine(
             self.kind,
             parts,
             self.section,

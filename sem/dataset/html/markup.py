@@ -19,8 +19,8 @@ from sem.core import files, jsonio
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import prune, traits, words
-from sem.dataset.html.line import Address, Line
-from sem.dataset.html.prune import Budget
+from sem.dataset.html.line import Address, PageLine
+from sem.dataset.html.prune import PageBudget
 from sem.dataset.html.walk import Walk
 
 # What a page says about itself outside its body: title, meta, link relations, JSON-LD.
@@ -39,13 +39,13 @@ NOT_LD = frozenset(
 )
 
 
-def fact_lines(tree: Any) -> tuple[list[Line], dict[str, int]]:
+def fact_lines(tree: Any) -> tuple[list[PageLine], dict[str, int]]:
     """Return the facts of `tree`, each value once, and how much linked data was broken."""
-    lines: list[Line] = []
+    lines: list[PageLine] = []
     keys: set[str] = set()
     counts = dict.fromkeys(("linked_data_repaired", "linked_data_unreadable"), 0)
     for name, value in _all(tree, counts):
-        content = text.line(_decoded(value))[:MAX_VALUE]
+        content = text.single_line(_decoded(value))[:MAX_VALUE]
         # Punctuation aside: a title is told with `|` here and with `-` there.
         key = NOT_LETTER.sub("", content.casefold()) or content
         if content and key not in keys:
@@ -63,12 +63,12 @@ def _decoded(value: str) -> str:
     return value
 
 
-def _line(name: str, value: str) -> Line:
+def _line(name: str, value: str) -> PageLine:
     if name in RELATIONS:
-        return Line("fact", (f"{name}:", Address(RELATIONS[name], value)), hint=name)
+        return PageLine("fact", (f"{name}:", Address(RELATIONS[name], value)), hint=name)
     if "image" in name.lower() and "/" in value:
-        return Line("fact", (f"{name}:", Address("meta image", value)), hint="image")
-    return Line("fact", (f"{name}: {value}",), hint=words.hint(name))
+        return PageLine("fact", (f"{name}:", Address("meta image", value)), hint="image")
+    return PageLine("fact", (f"{name}: {value}",), hint=words.hint_of_label(name))
 
 
 def _all(tree: Any, counts: dict[str, int]) -> Iterator[tuple[str, str]]:
@@ -169,7 +169,7 @@ BOILERPLATE = re.compile(
 )
 
 
-def drop_repeats(lines: Sequence[Line]) -> list[Line]:
+def drop_repeats(lines: Sequence[PageLine]) -> list[PageLine]:
     """Return `lines` less empty ones and repeats of navigation and boilerplate.
 
     Two people may have the same role, two branches the same hours: what a page says of a record
@@ -184,7 +184,7 @@ def drop_repeats(lines: Sequence[Line]) -> list[Line]:
     return rest
 
 
-def _is_boilerplate(line: Line, text: str) -> bool:
+def _is_boilerplate(line: PageLine, text: str) -> bool:
     if line.kind == "field":
         return False
     if line.section == "nav" or line.kind == "fact":
@@ -225,21 +225,21 @@ class Simplified:
     template: str = ""
 
 
-def simplify(
+def simplify_page(
     page: str,
     options: TaskOptions | None = None,
     budget: int | None = None,
-    also: Sequence[Budget] = (),
+    also: Sequence[PageBudget] = (),
 ) -> Simplified:
     """Return the evidence in `page` as lines of at most `budget` characters in all, and within
     `also`.
     """
     options = options or TaskOptions()
     if options.input == "text" or (options.input == "auto" and not words.HTML.search(page)):
-        return _plain(page, (Budget(budget), *also), options)
+        return _plain(page, (PageBudget(budget), *also), options)
     lines, language, counts = read_lines(page, options)
     rest = drop_repeats(lines)
-    fitted = prune.prune_lines(rest, (Budget(budget), *also), options)
+    fitted = prune.prune_lines(rest, (PageBudget(budget), *also), options)
     output = "\n".join(fitted.texts)
     report = {
         "chars_before": len(page),
@@ -252,19 +252,19 @@ def simplify(
     return Simplified(output, language, report, _template(lines))
 
 
-def _template(lines: Sequence[Line]) -> str:
+def _template(lines: Sequence[PageLine]) -> str:
     """Return what the frame of a page is built of, texts and numbers aside."""
     frame = {line.shape for line in lines if line.section in FRAME and line.shape}
     shapes = frame or {line.shape for line in lines if line.shape}
     return files.sha256_json(sorted({DIGITS.sub("0", s) for s in shapes}))[:16] if shapes else ""
 
 
-def _plain(value: str, budgets: Sequence[Budget], options: TaskOptions) -> Simplified:
+def _plain(value: str, budgets: Sequence[PageBudget], options: TaskOptions) -> Simplified:
     """Text that is no HTML: spaces are normalised; over a budget its lines are ranked too."""
-    output = text.normalise(value)
+    output = text.normalise_text(value)
     report = {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0}
     if not all(budget.holds([output]) for budget in budgets):
-        lines = [Line("plain", (line,)) for line in output.split("\n") if line]
+        lines = [PageLine("plain", (line,)) for line in output.split("\n") if line]
         fitted = prune.prune_lines(lines, budgets, options)
         output, report = "\n".join(fitted.texts), fitted.report
     return Simplified(
@@ -292,7 +292,7 @@ def _with_shadows(page: str) -> str:
     return "".join((*parts, page[last:]))
 
 
-def read_lines(page: str, options: TaskOptions) -> tuple[list[Line], str, dict[str, int]]:
+def read_lines(page: str, options: TaskOptions) -> tuple[list[PageLine], str, dict[str, int]]:
     """Return the lines of `page` before any is left out, its language and what was counted."""
     from selectolax.lexbor import LexborHTMLParser
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import traits
-from sem.dataset.html.line import LINK, Address, Line
+from sem.dataset.html.line import LINK, Address, PageLine
 
 # What a line of a page is worth, in points, by what is known of it: a table, fitted, not set.
 #
@@ -77,7 +77,7 @@ GAP = " … "
 
 
 @dataclass(frozen=True)
-class Piece:
+class LinePiece:
     """Part of a line: all of it, or some of its sentences."""
 
     line: int
@@ -90,7 +90,7 @@ class Piece:
     is_part: bool = False  # its line has others
 
 
-def pieces_of(number: int, line: Line, text: str) -> Iterator[Piece]:
+def pieces_of(number: int, line: PageLine, text: str) -> Iterator[LinePiece]:
     """Yield the pieces that `line`, the page's `number`th, shown as `text`, is left out by."""
     if not text:
         return
@@ -100,7 +100,7 @@ def pieces_of(number: int, line: Line, text: str) -> Iterator[Piece]:
     )
     parts = _sentences(text) if is_text and len(text) > LONG else (text,)
     for place, part in enumerate(parts):
-        yield Piece(number, place, part, _said(line, part), is_text, part != text)
+        yield LinePiece(number, place, part, _said(line, part), is_text, part != text)
 
 
 def _sentences(text: str) -> Iterator[str]:
@@ -121,10 +121,10 @@ def _sentences(text: str) -> Iterator[str]:
         yield held.strip()
 
 
-def write_pieces(pieces: Sequence[Piece], selection: dict[int, Piece]) -> list[str]:
+def write_pieces(pieces: Sequence[LinePiece], selection: dict[int, LinePiece]) -> list[str]:
     """Return the lines that the pieces `selection`, by their numbers, make."""
     texts: list[str] = []
-    before: Piece | None = None
+    before: LinePiece | None = None
     last = -1
     for number in sorted(selection):
         piece = selection[number]
@@ -140,14 +140,14 @@ def write_pieces(pieces: Sequence[Piece], selection: dict[int, Piece]) -> list[s
     return texts
 
 
-def _close(texts: list[str], pieces: Sequence[Piece], last: int) -> None:
+def _close(texts: list[str], pieces: Sequence[LinePiece], last: int) -> None:
     """Let the last of `texts` say that its line went on behind piece `last`."""
     is_cut = last + 1 < len(pieces) and pieces[last + 1].line == pieces[last].line
     if texts and is_cut and not texts[-1].endswith("…"):
         texts[-1] += " …"
 
 
-def _said(line: Line, text: str) -> str:
+def _said(line: PageLine, text: str) -> str:
     """Return the letters of `text`, to see that a kept line says them.
 
     '' where saying twice is a fact.
@@ -186,7 +186,7 @@ Size = Callable[[str], int]
 
 
 @dataclass(frozen=True)
-class Budget:
+class PageBudget:
     """How much a page may take, in what `size` counts: characters, or tokens of a model."""
 
     limit: int | None = None
@@ -212,7 +212,9 @@ class Fitted:
     report: dict[str, int] = field(default_factory=dict)
 
 
-def prune_lines(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskOptions) -> Fitted:
+def prune_lines(
+    lines: Sequence[PageLine], budgets: Sequence[PageBudget], options: TaskOptions
+) -> Fitted:
     """Return `lines` within `budgets`: images over the limit go, then links, then whole lines.
 
     A task that asks for prose has no use for addresses in the middle of it: they go at once.
@@ -257,7 +259,7 @@ def prune_lines(lines: Sequence[Line], budgets: Sequence[Budget], options: TaskO
     )
 
 
-def _outright(lines: Sequence[Line], texts: Sequence[str]) -> set[int]:
+def _outright(lines: Sequence[PageLine], texts: Sequence[str]) -> set[int]:
     """Return the lines in which a page says outright what it is and where it goes on."""
     numbers: set[int] = set()
     names = set()
@@ -276,16 +278,16 @@ def _outright(lines: Sequence[Line], texts: Sequence[str]) -> set[int]:
 
 
 def piece_traits(
-    lines: Sequence[Line], texts: Sequence[str], pieces: Sequence[Piece]
+    lines: Sequence[PageLine], texts: Sequence[str], pieces: Sequence[LinePiece]
 ) -> tuple[str, list[list[str]]]:
     """Return what a page is about, and what is known of each of its `pieces`.
 
     `texts` are the `lines` as they are shown, without the addresses of links.
     """
-    own_by_line = [list(traits.told(text)) for text in texts]
+    own_by_line = [list(traits.text_traits(text)) for text in texts]
     traits_by_line = [
         context + own
-        for context, own in zip(traits.contexts(lines, texts), own_by_line, strict=True)
+        for context, own in zip(traits.context_traits(lines, texts), own_by_line, strict=True)
     ]
     kind = traits.page_kind(traits_by_line)
     return kind, [
@@ -293,19 +295,21 @@ def piece_traits(
         if piece.text == texts[piece.line]
         else [
             *traits_by_line[piece.line][: -len(own_by_line[piece.line]) or None],
-            *traits.told(piece.text),
+            *traits.text_traits(piece.text),
             *_place(piece),
         ]
         for piece in pieces
     ]
 
 
-def _place(piece: Piece) -> Iterator[str]:
+def _place(piece: LinePiece) -> Iterator[str]:
     if piece.number:
         yield "part: later" if piece.number < 4 else "part: late"
 
 
-def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piece]) -> list[float]:
+def prose_scores(
+    traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[LinePiece]
+) -> list[float]:
     """Return how surely each of `pieces` belongs to the running text, in points up to CERTAIN.
 
     A piece counts half by its own traits and half by the mean of its neighbourhood, itself
@@ -324,7 +328,7 @@ def prose_scores(traits_by_piece: Sequence[Sequence[str]], pieces: Sequence[Piec
 
 def _plain_score(text: str) -> int:
     """Rank `text` of no page: money and contacts, then numbers, then in the order it came."""
-    trait_names = set(traits.told(text))
+    trait_names = set(traits.text_traits(text))
     return 2 if trait_names & {"money", "contact"} else int("digit" in trait_names)
 
 
@@ -333,12 +337,12 @@ def _score(trait_names: Sequence[str], kind: str, text: str) -> float:
     return round(line_worth(trait_names, kind) - size, 2)
 
 
-def line_scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
+def line_scores(lines: Sequence[PageLine], texts: Sequence[str]) -> list[float]:
     """Return how much each line is worth keeping for what it takes, in points (see `worth`).
 
     `texts` are the `lines` as they are shown, without the addresses of links.
     """
-    pieces = [Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
+    pieces = [LinePiece(n, 0, text, "", True) for n, text in enumerate(texts)]
     kind, traits_by_line = piece_traits(lines, texts, pieces)
     return [
         _score(trait_names, kind, text)
@@ -346,7 +350,7 @@ def line_scores(lines: Sequence[Line], texts: Sequence[str]) -> list[float]:
     ]
 
 
-def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
+def best_images(lines: Sequence[PageLine], limit: int) -> list[PageLine]:
     ranked = sorted(
         (-part.rank, number, place)
         for number, line in enumerate(lines)
@@ -365,9 +369,12 @@ def best_images(lines: Sequence[Line], limit: int) -> list[Line]:
 
 
 def _greedy(
-    pieces: Sequence[Piece], candidates: dict[int, Piece], order: Sequence[int], budget: Budget
-) -> dict[int, Piece]:
-    selection: dict[int, Piece] = {}
+    pieces: Sequence[LinePiece],
+    candidates: dict[int, LinePiece],
+    order: Sequence[int],
+    budget: PageBudget,
+) -> dict[int, LinePiece]:
+    selection: dict[int, LinePiece] = {}
     room = (budget.limit or 0) + 1
     numbers: list[int] = []
     passed: list[int] = []

@@ -93,7 +93,7 @@ def raised_kind(tag: str, label: str, style: str | None) -> str:
     return "sup" if style and "vertical" in style and VERTICAL.search(style) else ""
 
 
-def settle(parts: Sequence[Any]) -> list[Any]:
+def flatten_raised_text(parts: Sequence[Any]) -> list[Any]:
     """Return `parts` of a line with every raised piece written beside its number as plain text."""
     parts = list(_spelled_out(parts))
     settled: list[Any] = []

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sem.dataset.html import words
-from sem.dataset.html.line import Address, Line
+from sem.dataset.html.line import Address, PageLine
 
 MONEY = re.compile(r"[$€£¥₹₽]\s?\d|\d\s?(?:[$€£¥₹₽]|(?:EUR|USD|GBP|kr|zł|Kč|руб|SEK|CHF)\b)")
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w")
@@ -104,7 +104,7 @@ PAGE_KINDS = (
 )
 
 
-def contexts(lines: Sequence[Line], texts: Sequence[str]) -> list[list[str]]:
+def context_traits(lines: Sequence[PageLine], texts: Sequence[str]) -> list[list[str]]:
     """Return for each of `lines`, shown as `texts`, what follows from where it stands."""
     top = next((n for n, text in enumerate(texts) if text.startswith("# ")), None)
     best = max(
@@ -163,7 +163,7 @@ def page_kind(traits_by_line: Sequence[Sequence[str]]) -> str:
     return "other"
 
 
-def told(text: str) -> Iterator[str]:
+def text_traits(text: str) -> Iterator[str]:
     """Yield what `text` says of itself."""
     if text.startswith("#"):
         yield f"level: {text.partition(' ')[0]}"
@@ -237,7 +237,7 @@ def _holds(spelled: tuple[str, ...], lowered: str) -> bool:
     return False
 
 
-def line_image_rank(line: Line) -> int | None:
+def line_image_rank(line: PageLine) -> int | None:
     """Return the best rank of the images of `line`, None without one."""
     ranks = (
         part.rank for part in line.parts if isinstance(part, Address) and part.kind == "image"
@@ -251,7 +251,7 @@ def _fact(text: str) -> str:
     return name if len(name) <= 20 else "other"
 
 
-def _title(lines: Sequence[Line], texts: Sequence[str], top: int | None) -> frozenset[str]:
+def _title(lines: Sequence[PageLine], texts: Sequence[str], top: int | None) -> frozenset[str]:
     """Return the words of the page's title: of its first heading and of what its head says."""
     titles = [
         text
@@ -263,7 +263,7 @@ def _title(lines: Sequence[Line], texts: Sequence[str], top: int | None) -> froz
     return frozenset(word for text in titles for word in TITLE_WORD.findall(text.casefold()))
 
 
-def _naming(lines: Sequence[Line], texts: Sequence[str]) -> int | None:
+def _naming(lines: Sequence[PageLine], texts: Sequence[str]) -> int | None:
     """Return the first title or heading that names a contact page, None without one."""
     titles = 0
     for number, (line, text) in enumerate(zip(lines, texts, strict=True)):
@@ -287,7 +287,7 @@ def _shares(text: str, title: frozenset[str]) -> bool:
     )
 
 
-def _links_around(lines: Sequence[Line]) -> list[str]:
+def _links_around(lines: Sequence[PageLine]) -> list[str]:
     """Return how many of the lines about each line are links."""
     sums = [0]
     for line in lines:
@@ -314,7 +314,7 @@ def _heading(text: str) -> str:
     return "other"
 
 
-def _addressed(line: Line, best: int | None) -> Iterator[str]:
+def _addressed(line: PageLine, best: int | None) -> Iterator[str]:
     kinds = [part.kind for part in line.parts if isinstance(part, Address)]
     if not kinds:
         return

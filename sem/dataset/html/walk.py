@@ -7,9 +7,9 @@ from typing import Any
 from sem.dataset import text
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import raised, words
-from sem.dataset.html.line import Address, Line
+from sem.dataset.html.line import Address, PageLine
 from sem.dataset.html.traits import has_contact
-from sem.dataset.html.writer import INLINE_HINTS, Writer
+from sem.dataset.html.writer import INLINE_HINTS, PageWriter
 
 # What form fields and images say, as short bracketed pieces of text.
 
@@ -36,7 +36,7 @@ def is_hidden(attributes: Given) -> bool:
     return "display:none" in packed or "visibility:hidden" in packed
 
 
-def form(attributes: Given) -> str:
+def form_description(attributes: Given) -> str:
     """Return `form NAME ACTION method`, as far as the page says."""
     names = [
         attributes.get("id"),
@@ -44,12 +44,12 @@ def form(attributes: Given) -> str:
         attributes.get("class"),
         attributes.get("action"),
     ]
-    parts = list(dict.fromkeys(text.line(name)[:60] for name in names if name))
+    parts = list(dict.fromkeys(text.single_line(name)[:60] for name in names if name))
     method = "post" if (attributes.get("method") or "").lower() == "post" else ""
     return " ".join(part for part in ("form", *parts, method) if part)
 
 
-def leaf(node: Any, tag: str, attributes: Given) -> str | None:
+def describe_control(node: Any, tag: str, attributes: Given) -> str | None:
     """Return the piece for an input, select or textarea; '' for one that says nothing.
 
     Else None.
@@ -65,10 +65,14 @@ def leaf(node: Any, tag: str, attributes: Given) -> str | None:
 
 def _input(attributes: Given) -> str:
     kind = (attributes.get("type") or "text").lower()
-    value = text.line(attributes.get("value") or "")[:MAX_FIELD_LABEL]
+    value = text.single_line(attributes.get("value") or "")[:MAX_FIELD_LABEL]
     if kind == "hidden":
         name = attributes.get("name") or ""
-        return f"[{name}={value}]" if value and words.hint(name) in HIDDEN_FIELD_HINTS else ""
+        return (
+            f"[{name}={value}]"
+            if value and words.hint_of_label(name) in HIDDEN_FIELD_HINTS
+            else ""
+        )
     if kind in ("submit", "button", "reset", "image"):
         return f"[{kind} {value or attributes.get('alt') or ''}".rstrip() + "]"
     if kind in ("checkbox", "radio"):
@@ -86,7 +90,7 @@ def _piece(kind: str, attributes: Given) -> str:
     )
     value = attributes.get("value") or ""
     parts = dict.fromkeys(
-        text.line(part) for part in (name[:60], label[:MAX_FIELD_LABEL], value) if part
+        text.single_line(part) for part in (name[:60], label[:MAX_FIELD_LABEL], value) if part
     )
     return "[" + " ".join((kind, *parts)) + "]"
 
@@ -95,16 +99,16 @@ def _select(node: Any, attributes: Given) -> str:
     options = node.css("option")
     labels = []
     for option in options[:MAX_OPTIONS]:
-        label = text.line(option.text())[:MAX_FIELD_LABEL]
+        label = text.single_line(option.text())[:MAX_FIELD_LABEL]
         if label:
             labels.append(label + "*" if "selected" in option.attributes else label)
     for option in options[MAX_OPTIONS:]:
         if "selected" in option.attributes:
-            labels.append(text.line(option.text())[:MAX_FIELD_LABEL] + "*")
+            labels.append(text.single_line(option.text())[:MAX_FIELD_LABEL] + "*")
     labels = list(dict.fromkeys(labels))
     if len(options) > MAX_OPTIONS:
         labels.append(f"… {len(options)} options")
-    name = text.line(attributes.get("name") or attributes.get("id") or "")[:60]
+    name = text.single_line(attributes.get("name") or attributes.get("id") or "")[:60]
     return f"[select {name}: {', '.join(labels)}]"
 
 
@@ -126,7 +130,7 @@ def image_source(attributes: Given) -> str:
     return "" if words.TRACKER.search(address) else address
 
 
-def background(attributes: Given) -> str:
+def background_image_url(attributes: Given) -> str:
     """Return the address of the picture behind an element, '' for none."""
     style = attributes.get("style")
     match = BACKGROUND.search(style) if style and "url(" in style else None
@@ -171,7 +175,7 @@ class Frame:
     after: Any
     given: Given
     # Section, hint, shape and item that its text gets.
-    at: Line
+    at: PageLine
     muted: bool
     # How many pieces of text there were before its children.
     said: int
@@ -185,7 +189,7 @@ class Walk:
     """State of the pass."""
 
     def __init__(self, options: TaskOptions) -> None:
-        self.out = Writer()
+        self.out = PageWriter()
         self.hidden = 0
         self._options = options
         self._frames: list[Frame] = []
@@ -194,7 +198,7 @@ class Walk:
 
     def down(self, top: Any) -> None:
         """Read everything below `top`. A loop, because pages nest deeper than Python."""
-        self._frames.append(Frame("body", None, {}, Line("text", ()), False, 0, 0, (0, 0)))
+        self._frames.append(Frame("body", None, {}, PageLine("text", ()), False, 0, 0, (0, 0)))
         node = top.child
         while self._frames:
             if node is None:
@@ -224,7 +228,7 @@ class Walk:
             self._open_block(frame)
         elif tag not in words.GLUE:
             self.out.apart = True
-        piece = leaf(node, tag, frame.given)
+        piece = describe_control(node, tag, frame.given)
         if piece is not None:
             self._field(frame, piece)
         elif tag == "img":
@@ -253,7 +257,7 @@ class Walk:
         kind = raised.raised_kind(tag, label, attributes.get("style"))
         return Frame(tag, node.next, attributes, at, muted, out.said, out.written, out.place, kind)
 
-    def _is_revealed(self, node: Any, label: str, at: Line) -> bool:
+    def _is_revealed(self, node: Any, label: str, at: PageLine) -> bool:
         if self._options.hidden == "drop":
             return False
         if at.section not in ("", "main", "hidden"):
@@ -264,7 +268,7 @@ class Walk:
             return True
         return len(node.text()) > HIDDEN_CHARS
 
-    def _at(self, node: Any, tag: str, attributes: Given, label: str, above: Line) -> Line:
+    def _at(self, node: Any, tag: str, attributes: Given, label: str, above: PageLine) -> PageLine:
         """Return what `above` says of a line, as changed by an element with `tag` and `label`."""
         section, hint, mark, depth = above.section, above.hint, above.mark, len(self._frames)
         if section in ("", "main", "header"):
@@ -272,8 +276,8 @@ class Walk:
         if hint and depth - above.depth > HINT_DEPTH:
             hint, mark = "", 0
         if hint not in words.WHOLE:
-            own = words.hint(attributes.get("itemprop") or "") or (
-                words.hint(label) if label else ""
+            own = words.hint_of_label(attributes.get("itemprop") or "") or (
+                words.hint_of_label(label) if label else ""
             )
             if own and own != hint:
                 self._marks += 1
@@ -282,7 +286,7 @@ class Walk:
         if (section, hint, mark, shape) == (above.section, above.hint, above.mark, above.shape):
             return above
         depth = above.depth if mark == above.mark else depth
-        return Line("text", (), section, hint, shape, mark=mark, depth=depth)
+        return PageLine("text", (), section, hint, shape, mark=mark, depth=depth)
 
     def _open_block(self, frame: Frame) -> None:
         tag = frame.tag
@@ -297,7 +301,7 @@ class Walk:
         elif tag == "li":
             self.out.prefix = "- "
         elif tag == "form":
-            form_line = Line("field", (form(frame.given),), frame.at.section)
+            form_line = PageLine("field", (form_description(frame.given),), frame.at.section)
             self.out.add(form_line)
 
     def _attributes(self, frame: Frame) -> None:
@@ -313,7 +317,7 @@ class Walk:
         for name, value in frame.given.items():
             if value and name.startswith("data-") and words.DATA.match(name):
                 self._fact(frame, name.removeprefix("data-"), value)
-        if source := background(frame.given):
+        if source := background_image_url(frame.given):
             self._picture(frame, source)
         if content := frame.given.get("content"):
             self._fact(frame, frame.given.get("itemprop") or "content", content)
@@ -321,7 +325,7 @@ class Walk:
     def _fact(self, frame: Frame, name: str, value: str) -> None:
         if value.strip().lower() in NOTHING:
             return
-        piece = f" [{name}={text.line(value)[:MAX_VALUE]}] "
+        piece = f" [{name}={text.single_line(value)[:MAX_VALUE]}] "
         if piece not in self._seen:
             self._seen.add(piece)
             self.out.put(piece, frame.at)
@@ -367,7 +371,9 @@ class Walk:
     def _image(self, frame: Frame) -> None:
         if frame.muted:
             return
-        alt = text.line(frame.given.get("alt") or frame.given.get("title") or "")[:MAX_LABEL]
+        alt = text.single_line(frame.given.get("alt") or frame.given.get("title") or "")[
+            :MAX_LABEL
+        ]
         if alt:
             self.out.apart = True
             self.out.say(alt, frame.at)
@@ -375,7 +381,7 @@ class Walk:
         self._picture(frame, image_source(frame.given))
 
     def _picture(self, frame: Frame, source: str) -> None:
-        source = text.line(source)
+        source = text.single_line(source)
         if source and source not in self._seen and frame.at.section not in ("nav", "footer"):
             self._seen.add(source)
             rank = image_element_rank(frame.given, frame.at.hint, frame.at.section)
@@ -397,7 +403,7 @@ class Walk:
             out.attach(address)
 
     def _address(self, frame: Frame, label: str) -> Address | None:
-        href = text.line(frame.given.get("href") or "")
+        href = text.single_line(frame.given.get("href") or "")
         if not href or href.startswith("#") or href.lower().startswith(("javascript:", "data:")):
             return None
         scheme, _, rest = href.partition(":")

@@ -161,7 +161,7 @@ def label_words(label: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=20_000)
-def hint(label: str) -> str:
+def hint_of_label(label: str) -> str:
     """Return the hint of a class, id or itemprop label, '' when it says nothing known."""
     spelled = label_words(label)
     is_styled = not STYLING.isdisjoint(spelled)

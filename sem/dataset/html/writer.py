@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sem.dataset import text
 from sem.dataset.html import raised, words
-from sem.dataset.html.line import Address, Line
+from sem.dataset.html.line import Address, PageLine
 from sem.dataset.html.raised import Raised
 
 # Inside a line only these are worth a word: `12 old price: 15`.
@@ -27,11 +27,11 @@ LIST_SHARE = 0.6
 PRICES = frozenset(("price", "old price", "sale"))
 
 
-class Writer:
+class PageWriter:
     """The lines made so far and the one being written."""
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
+        self.lines: list[PageLine] = []
         # Pieces of text so far.
         self.said = 0
         self.written = 0  # characters of them
@@ -41,7 +41,7 @@ class Writer:
         self.apart = False
         self._parts: list[str | Address] = []
         self._linked = 0
-        self._first = Line("text", ())
+        self._first = PageLine("text", ())
         self._last_mark = 0
         # Kinds and numbers of the open elements.
         self._raised: list[tuple[str, int]] = []
@@ -51,7 +51,7 @@ class Writer:
     def is_empty(self) -> bool:
         return not self._parts
 
-    def say(self, value: str, at: Line) -> None:
+    def say(self, value: str, at: PageLine) -> None:
         """Add visible text; `at` carries the section, hint, shape and item of its element."""
         if value.isspace():
             if self._parts:
@@ -88,7 +88,7 @@ class Writer:
             self._first = replace(last, parts=(), label="", prefix="")
             self._last_mark = 0 if last.label else self._last_mark
 
-    def put(self, piece: str | Address, at: Line) -> None:
+    def put(self, piece: str | Address, at: PageLine) -> None:
         """Add a piece that is not page text: an address, a field, a cell mark."""
         if not self._parts:
             self._first = at
@@ -113,7 +113,7 @@ class Writer:
         """Note that the last `characters` were the text of a link."""
         self._linked += characters
 
-    def add(self, line: Line) -> None:
+    def add(self, line: PageLine) -> None:
         """End the line and add `line` as it is."""
         self.flush()
         self.lines.append(line)
@@ -128,7 +128,7 @@ class Writer:
         if not self._parts:
             return
         linked, self._linked = self._linked, 0
-        parts, self._parts = _tidy(raised.settle(self._parts)), []
+        parts, self._parts = _tidy(raised.flatten_raised_text(self._parts)), []
         self.apart = False
         if not parts:
             return
@@ -150,7 +150,7 @@ class Writer:
         kind = _kind(prefix, content)
         is_linked = linked > 0 and linked >= LIST_SHARE * len(content)
         self.lines.append(
-            Line(
+            PageLine(
                 kind,
                 parts,
                 first.section,
@@ -185,7 +185,7 @@ class Writer:
         self.lines[start:] = [united]
 
 
-def _is_closed(line: Line) -> bool:
+def _is_closed(line: PageLine) -> bool:
     return line.kind in ("heading", "field", "fact") or line.has(frozenset(("paging",)))
 
 
@@ -199,7 +199,7 @@ def _tidy(parts: list[str | Address]) -> tuple[str | Address, ...]:
             joined.append(part)
     tidy: list[str | Address] = []
     for part in joined:
-        piece = text.line(part) if isinstance(part, str) else part
+        piece = text.single_line(part) if isinstance(part, str) else part
         if isinstance(piece, str) and tidy:
             piece = f" {piece}" if piece and piece[0] not in ",.;:!?)" else piece
         if piece != "":

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from sem.core import jsonio
 from sem.core.errors import SemError
-from sem.dataset.ingest.readers import MAX_RATIO, MIN_CAP, Told
+from sem.dataset.ingest.readers import MAX_RATIO, MIN_CAP, ReadReporter
 from sem.dataset.store import store
 from sem.dataset.store.examples_table import RawRow
 
@@ -25,7 +25,7 @@ RULES = {64: "sha256", 40: "sha1", 32: "md5"}
 
 
 def check_prompt_hashes(
-    rows: Iterable[tuple[str, RawRow]], reporter: Told
+    rows: Iterable[tuple[str, RawRow]], reporter: ReadReporter
 ) -> Iterator[tuple[str, RawRow]]:
     """Yield `rows` without those whose prompt_hash denies their prompt.
 
@@ -78,7 +78,7 @@ END = b"PK\x05\x06"
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[tuple[Path, int]]:
+def unpack_chunk(path: Path) -> Iterator[tuple[Path, int]]:
     """The DuckDB file inside the ZIP at `path`, unpacked, and its rows as the sidecar counts them.
 
     SemError when the archive is not exactly a chunk, unpacks beyond what it says, or holds
@@ -95,7 +95,7 @@ def unpacked(path: Path) -> Iterator[tuple[Path, int]]:
         _unpack(path, archive, sidecar, sidecar_path)
         count = _sidecar_count(path, sidecar_path.read_bytes())
         _unpack(path, archive, entry, inner)
-        with store.reading(inner) as opened:
+        with store.open_store(inner) as opened:
             if opened.count != count:
                 raise SemError(
                     f"{path}: {entry.filename} holds {opened.count:,} rows, its sidecar says "

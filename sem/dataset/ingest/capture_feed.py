@@ -16,19 +16,19 @@ from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.ingest import importers
-from sem.dataset.ingest.importers import Options, Result
+from sem.dataset.ingest.importers import ImportOptions, ImportResult
 
 LEDGER = "feed.jsonl"
 COLUMNS = ("file", "outcome", "read", "added", "there", "replaced", "skipped", "refused")
 
 
 @dataclass(frozen=True)
-class Item:
+class FeedItem:
     """One file of an import: `taken`, there from `before`, or `failed` with its error."""
 
     path: Path
     outcome: str
-    result: Result
+    result: ImportResult
     error: SemError | None = None
 
     def row(self) -> tuple[object, ...]:
@@ -42,7 +42,7 @@ class Item:
 class Feed:
     """What an import of several files did."""
 
-    items: list[Item] = field(default_factory=list)
+    items: list[FeedItem] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     report: Path | None = None
 
@@ -72,7 +72,7 @@ class Feed:
 def import_feed(
     project: Project,
     paths: Sequence[Path],
-    options: Options,
+    options: ImportOptions,
     at: datetime,
     again: bool = False,
     progress: Callable[[Any, int], Any] | None = None,
@@ -83,11 +83,11 @@ def import_feed(
     """
     importers.check_import_options(project, options)
     feed = Feed(report=project.reports / importers.REJECTS)
-    sources = list(expanded(paths, feed.notes))
+    sources = list(expand_folders(paths, feed.notes))
     folder = project.store.parent
     with (
-        files.lock(folder / ".feed.lock", str(folder / LEDGER)),
-        files.replacing(project.reports / importers.REJECTS) as rejects,
+        files.lock_file(folder / ".feed.lock", str(folder / LEDGER)),
+        files.open_atomic_file(project.reports / importers.REJECTS) as rejects,
     ):
         imported_keys = _known(project, feed, again)
         for path in progress(sources, len(sources)) if progress else sources:
@@ -97,7 +97,7 @@ def import_feed(
     return feed
 
 
-def expanded(paths: Iterable[Path], notes: Counter[str]) -> Iterator[Path]:
+def expand_folders(paths: Iterable[Path], notes: Counter[str]) -> Iterator[Path]:
     """Yield every file of `paths`.
 
     Of a folder its .zip files, in order of the times in their names.
@@ -145,36 +145,36 @@ def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
 def read_feed_ledger(project: Project) -> list[dict[str, Any]]:
     """Return the chunks taken so far, oldest first."""
     path = project.store.parent / LEDGER
-    return list(state.read_state_rows(path, state.Chunk)) if path.exists() else []
+    return list(state.read_state_rows(path, state.FeedLine)) if path.exists() else []
 
 
 def _import(
     project: Project,
     path: Path,
-    options: Options,
+    options: ImportOptions,
     imported_keys: set[tuple[str, str]],
     rejects: Any,
     at: datetime,
-) -> Item:
-    result = Result(report=project.reports / importers.REJECTS)
+) -> FeedItem:
+    result = ImportResult(report=project.reports / importers.REJECTS)
     is_chunk = path.suffix.lower() == ".zip" and path.is_file()
     digest = files.sha256_file(path) if is_chunk else ""
     key = (digest, jsonio.canonical_json(_remembered(options)))
     if is_chunk and key in imported_keys:
-        return Item(path, "before", result)
+        return FeedItem(path, "before", result)
     try:
         if not importers.add_source_rows(project, path, options, result, rejects):
-            return Item(path, "failed", result, importers.nothing_usable(path, result))
+            return FeedItem(path, "failed", result, importers.nothing_usable(path, result))
     except SemError as error:
-        return Item(path, "failed", result, error)
+        return FeedItem(path, "failed", result, error)
     # A limit takes a part; a file that changed meanwhile was another one.
     if is_chunk and options.limit is None and files.sha256_file(path) == digest:
         _remember(project, path, digest, options, result, at)
         imported_keys.add(key)
-    return Item(path, "taken", result)
+    return FeedItem(path, "taken", result)
 
 
-def _remembered(options: Options) -> dict[str, Any]:
+def _remembered(options: ImportOptions) -> dict[str, Any]:
     """Return what of `options` decides which rows a chunk gives and how they are called."""
     return {
         name: value
@@ -184,7 +184,12 @@ def _remembered(options: Options) -> dict[str, Any]:
 
 
 def _remember(
-    project: Project, path: Path, digest: str, options: Options, result: Result, at: datetime
+    project: Project,
+    path: Path,
+    digest: str,
+    options: ImportOptions,
+    result: ImportResult,
+    at: datetime,
 ) -> None:
     stored = vars(result.stored) if result.stored else {}
     line = {
@@ -196,5 +201,5 @@ def _remember(
         "refused": dict(sorted(result.rejects.items())),
         **stored,
     }
-    with files.appending(project.store.parent / LEDGER) as file:
+    with files.open_for_append(project.store.parent / LEDGER) as file:
         files.append_row(file, line)

@@ -54,7 +54,7 @@ class Decoded:
     replaced: int
 
 
-def decode(data: bytes) -> Decoded:
+def decode_page(data: bytes) -> Decoded:
     """Return `data` as text; never fails, unreadable bytes become U+FFFD and are counted."""
     for mark, encoding in BOMS:
         if data.startswith(mark):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sem.core import jsonio
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.dataset.ingest.readers import Row
 from sem.dataset.store import examples_table
 
@@ -30,14 +30,16 @@ def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
         if not equals or not ours or not theirs:
             raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write both names")
         if ours not in NAMES and not ours.startswith(f"{META}."):
-            raise SemError(f"--map {pair!r}: no field {ours!r} here", nearest(ours, NAMES))
+            raise SemError(
+                f"--map {pair!r}: no field {ours!r} here", suggest_nearest_name(ours, NAMES)
+            )
         if ours in columns:
             raise SemError(f"--map names {ours!r} twice", "a field has one source")
         columns[ours] = theirs
     return columns
 
 
-def mapped(
+def map_columns(
     rows: Iterable[Row], columns: Mapping[str, str], where: str, patience: int = PATIENCE
 ) -> Iterator[Row]:
     """Yield `rows` with `columns` under our names; the rest stays as it is called.
@@ -68,7 +70,8 @@ def _check(missing: Mapping[str, str], names: Iterable[str], where: str) -> None
         top = theirs if theirs in names else theirs.partition(".")[0]
         if names and top not in names:
             raise SemError(
-                f"{where}: --map {ours}={theirs}: no column {top!r}", nearest(top, names)
+                f"{where}: --map {ours}={theirs}: no column {top!r}",
+                suggest_nearest_name(top, names),
             )
         if names and top != theirs:
             raise SemError(

@@ -35,11 +35,13 @@ FLAT = {"chatml", "axolotl"}
 VARIOUS = ("meta", "slot_specs", "negative_examples")
 
 
-class Unusable(ValueError):
+class UnusableConversationError(ValueError):
     """A conversation that is not one input and one answer; its text is the reason."""
 
 
-def unfold(record: dict[str, Any], tasks: Mapping[str, TaskSpec], task: str | None) -> Any:
+def unfold_conversation(
+    record: dict[str, Any], tasks: Mapping[str, TaskSpec], task: str | None
+) -> Any:
     """Return `record` with its turns as input_text, output_json and system_prompt, or as it is.
 
     The task's instruction around the input is taken off, and its own system prompt is none of
@@ -66,13 +68,15 @@ def _chat(turns: Any, record: dict[str, Any], spec: TaskSpec | None) -> dict[str
     messages = _said(turns, record.get("system"))
     roles = [role for role, _ in messages]
     if roles.count("system") > 1:
-        raise Unusable("conversation_two_system_turns")
+        raise UnusableConversationError("conversation_two_system_turns")
     if roles.count("user") > 1 or roles.count("assistant") > 1:
-        raise Unusable("conversation_many_turns")
+        raise UnusableConversationError("conversation_many_turns")
     if "user" not in roles or "assistant" not in roles:
-        raise Unusable("conversation_no_answer" if "user" in roles else "conversation_no_question")
+        raise UnusableConversationError(
+            "conversation_no_answer" if "user" in roles else "conversation_no_question"
+        )
     if roles[-2:] != ["user", "assistant"]:
-        raise Unusable("conversation_out_of_order")
+        raise UnusableConversationError("conversation_out_of_order")
     texts = dict(messages)
     return {
         "input_text": _without_instruction(texts["user"], spec),
@@ -86,14 +90,14 @@ def _said(turns: Any, system: Any) -> list[tuple[str, str]]:
     """(role, text) of every turn, the record's own system prompt first."""
     turns = _parsed(turns)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise Unusable("conversation_no_turns")
+        raise UnusableConversationError("conversation_no_turns")
     messages = [("system", system)] if isinstance(system, str) and system else []
     for turn in turns:
         named = str(turn.get("from") or turn.get("role") or "").lower()
         if named in TOOLS or turn.get("tool_calls") or turn.get("function_call"):
-            raise Unusable("conversation_tools")
+            raise UnusableConversationError("conversation_tools")
         if named not in ROLES:
-            raise Unusable(f"conversation_role: {named[:40]!r}")
+            raise UnusableConversationError(f"conversation_role: {named[:40]!r}")
         messages.append((ROLES[named], _content(turn.get("value", turn.get("content")))))
     return messages
 
@@ -104,7 +108,7 @@ def _chatml_turns(text: str) -> list[dict[str, str]]:
     Unusable when there is anything beside them.
     """
     if CHATML.sub("", text).strip():
-        raise Unusable("conversation_not_chatml")
+        raise UnusableConversationError("conversation_not_chatml")
     return [{"role": role, "content": content} for role, content in CHATML.findall(text)]
 
 
@@ -115,7 +119,7 @@ def _parsed(turns: Any) -> Any:
     try:
         return jsonio.parse_json(turns)
     except ValueError as error:
-        raise Unusable("conversation_no_turns") from error
+        raise UnusableConversationError("conversation_no_turns") from error
 
 
 def _content(value: Any) -> str:
@@ -125,16 +129,16 @@ def _content(value: Any) -> str:
     parts = value if isinstance(value, list) else []
     texts = [part.get("text") for part in parts if isinstance(part, dict)]
     if not parts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
-        raise Unusable("conversation_not_text")
+        raise UnusableConversationError("conversation_not_text")
     return "".join(texts)
 
 
 def _alpaca(record: dict[str, Any], spec: TaskSpec | None) -> dict[str, Any]:
     if record.get("history"):
-        raise Unusable("conversation_many_turns")
+        raise UnusableConversationError("conversation_many_turns")
     instruction, user_input = record["instruction"] or "", record.get("input") or ""
     if not isinstance(instruction, str) or not isinstance(user_input, str):
-        raise Unusable("conversation_not_text")
+        raise UnusableConversationError("conversation_not_text")
     is_ours = spec is not None and instruction == _instruction(spec) and user_input
     question = (
         user_input if is_ours else "\n\n".join(part for part in (instruction, user_input) if part)
@@ -168,7 +172,7 @@ def as_conversation(example: Example, spec: TaskSpec, form: str) -> dict[str, An
         return whole
     row = {name: value for name, value in whole.items() if name not in OWN}
     row |= FORMS[form](example, spec)
-    back = unfold(row, {spec.task_id: spec}, spec.task_id)
+    back = unfold_conversation(row, {spec.task_id: spec}, spec.task_id)
     for name in ("input_text", "system_prompt"):
         if back[name] != whole.get(name):
             row[name] = whole.get(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sem.core.errors import SemError
 from sem.dataset.ingest import charset, readers
-from sem.dataset.ingest.readers import Row, Told
+from sem.dataset.ingest.readers import ReadReporter, Row
 
 HEAD = 1 << 16
 # characters; also of a cell.
@@ -22,21 +22,21 @@ BAD = re.compile("[\ud800-\udfff]")
 WIDE_BAD = re.compile("\ufffd")
 
 
-def read_csv_rows(path: Path, reporter: Told) -> Iterator[Row]:
+def read_csv_rows(path: Path, reporter: ReadReporter) -> Iterator[Row]:
     """Yield the rows of the CSV file at `path` as dicts; an empty cell is None."""
-    with readers.opened(path) as file:
+    with readers.open_unpacked(path) as file:
         encoding = charset.of_file(file)
-    with readers.opened(path) as file:
+    with readers.open_unpacked(path) as file:
         head = file.read(HEAD)
     if encoding not in ("utf-8", "utf-8-sig"):
         reporter.note(f"{path.name} is read as {encoding}")
     start = head.decode(encoding, "replace")
-    with readers.opened(path) as file:
+    with readers.open_unpacked(path) as file:
         lines = _Lines(file, path, encoding, _line_end(start))
-        yield from _cells(lines, path, delimiter(start), reporter)
+        yield from _cells(lines, path, detect_delimiter(start), reporter)
 
 
-def delimiter(text: str) -> str:
+def detect_delimiter(text: str) -> str:
     """Return the one of `,;TAB|` by which most of the first rows of `text` are as wide as their
     header.
     """
@@ -56,7 +56,7 @@ def _line_end(text: str) -> str:
     return "\r" if "\r" in text and "\n" not in text else "\n"
 
 
-def _cells(lines: "_Lines", path: Path, mark: str, reporter: Told) -> Iterator[Row]:
+def _cells(lines: "_Lines", path: Path, mark: str, reporter: ReadReporter) -> Iterator[Row]:
     names, count = None, 0
     reader = csv.reader(lines, delimiter=mark, strict=True)
     try:

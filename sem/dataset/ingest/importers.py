@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 from sem.dataset.ingest import (
@@ -28,7 +28,7 @@ from sem.dataset.ingest import (
     parquet_files,
     readers,
 )
-from sem.dataset.ingest.readers import Row, Told
+from sem.dataset.ingest.readers import ReadReporter, Row
 from sem.dataset.store import examples_table, store, tombstones
 from sem.dataset.store.examples_table import CAPTURE, RawRow
 
@@ -45,7 +45,7 @@ MOST_FIELDS = 10_000
 
 def rows_of_records(
     records: Iterable[Row],
-    reporter: Told,
+    reporter: ReadReporter,
     tasks: Mapping[str, TaskSpec],
     task: str | None,
     typed: bool = False,
@@ -67,8 +67,8 @@ def rows_of_records(
         unread |= dict.fromkeys(map(str, record.keys() - KNOWN))
         name = record.get("id") or record.get("example_id")
         try:
-            yield where, from_record(conversations.unfold(record, tasks, task), typed)
-        except conversations.Unusable as error:
+            yield where, from_record(conversations.unfold_conversation(record, tasks, task), typed)
+        except conversations.UnusableConversationError as error:
             reporter.refuse(str(name or where)[:80], str(error))
         except (ValueError, TypeError) as error:
             reporter.refuse(str(name or where)[:80], f"not_json: {error}"[:200])
@@ -127,7 +127,7 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [plain_value(inner) for inner in value]
     if isinstance(value, bytes | bytearray | memoryview):
-        return charset.decode(bytes(value)).text
+        return charset.decode_page(bytes(value)).text
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, decimal.Decimal):
@@ -193,9 +193,9 @@ def as_object(text: str | None) -> dict[str, Any]:
 
 REJECTS = "import_rejects.jsonl"
 TEXTS = {
-    "jsonl": readers.jsonl,
-    "ndjson": readers.jsonl,
-    "json": readers.array,
+    "jsonl": readers.iter_jsonl_rows,
+    "ndjson": readers.iter_jsonl_rows,
+    "json": readers.iter_json_array,
     "csv": csv_dialects.read_csv_rows,
     "tsv": csv_dialects.read_csv_rows,
 }
@@ -205,7 +205,7 @@ TYPED = ("jsonl", "ndjson", "json")
 
 
 @dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """Which rows are taken and what they are called here."""
 
     # Rows that name none get this one.
@@ -218,7 +218,7 @@ class Options:
 
 
 @dataclass
-class Result:
+class ImportResult:
     """What an import read, wrote and refused."""
 
     read: int = 0
@@ -239,8 +239,8 @@ class _NothingUsable(SemError):
 
 
 def import_file(
-    project: Project, path: Path, options: Options, into: Path | None = None
-) -> Result:
+    project: Project, path: Path, options: ImportOptions, into: Path | None = None
+) -> ImportResult:
     """Import `path` into `project`'s store, all of it or nothing.
 
     Raise SemError when it cannot be read.
@@ -248,28 +248,28 @@ def import_file(
     `into`: another store than the project's, for a caller that puts it in its place.
     """
     check_import_options(project, options)
-    result = Result(report=project.reports / REJECTS)
-    with files.replacing(project.reports / REJECTS) as rejects:
+    result = ImportResult(report=project.reports / REJECTS)
+    with files.open_atomic_file(project.reports / REJECTS) as rejects:
         has_rows = add_source_rows(project, path, options, result, rejects, into)
     if not has_rows:
         raise nothing_usable(path, result)
     return result
 
 
-def check_import_options(project: Project, options: Options) -> None:
+def check_import_options(project: Project, options: ImportOptions) -> None:
     """Raise SemError when `options` name a task that `project` does not have."""
     if options.task is not None and options.task not in project.tasks:
         raise SemError(
             f"--task {options.task!r} has no TaskSpec in {project.sem}",
-            nearest(options.task, project.tasks),
+            suggest_nearest_name(options.task, project.tasks),
         )
 
 
 def add_source_rows(
     project: Project,
     path: Path,
-    options: Options,
-    result: Result,
+    options: ImportOptions,
+    result: ImportResult,
     rejects: object,
     into: Path | None = None,
 ) -> bool:
@@ -289,7 +289,7 @@ def add_source_rows(
 
 @contextmanager
 def prepare_source_rows(
-    project: Project, path: Path, options: Options, result: Result, rejects: object
+    project: Project, path: Path, options: ImportOptions, result: ImportResult, rejects: object
 ) -> Iterator[Iterator[RawRow]]:
     """The rows of `path` as the store holds them.
 
@@ -311,7 +311,7 @@ def prepare_source_rows(
     def note(text: str) -> None:
         result.notes[text] += 1
 
-    reporter = Told(refuse, note)
+    reporter = ReadReporter(refuse, note)
     with read_source_rows(project, path, options, reporter) as placed_rows:
         rows = _chosen(
             capture_chunk.check_prompt_hashes(placed_rows, reporter), options, result, reporter
@@ -319,7 +319,7 @@ def prepare_source_rows(
         yield tombstones.drop_taken_down(project, rows, reporter.refuse)
 
 
-def nothing_usable(path: Path, result: Result) -> SemError:
+def nothing_usable(path: Path, result: ImportResult) -> SemError:
     """Return what to say when every row of `path` was refused."""
     reason, count = result.rejects.most_common(1)[0]
     fields = [note.removeprefix("not read: field ") for note in result.notes if "field" in note]
@@ -332,7 +332,10 @@ def nothing_usable(path: Path, result: Result) -> SemError:
 
 
 def _chosen(
-    placed_rows: Iterator[tuple[str, RawRow]], options: Options, result: Result, reporter: Told
+    placed_rows: Iterator[tuple[str, RawRow]],
+    options: ImportOptions,
+    result: ImportResult,
+    reporter: ReadReporter,
 ) -> Iterator[RawRow]:
     for where, row in placed_rows:
         result.read += 1
@@ -376,31 +379,31 @@ def _named(row: RawRow) -> RawRow:
 
 @contextmanager
 def read_source_rows(
-    project: Project, path: Path, options: Options, reporter: Told
+    project: Project, path: Path, options: ImportOptions, reporter: ReadReporter
 ) -> Iterator[Iterator[tuple[str, RawRow]]]:
     """The rows of `path` with their places, by what its name ends in; others go to `reporter`."""
     name = path.name.lower().removesuffix(".gz")
     kind = name.rsplit(".", 1)[-1]
     if kind == "zip":
         with (
-            capture_chunk.unpacked(path) as (inner, _),
+            capture_chunk.unpack_chunk(path) as (inner, _),
             read_source_rows(project, inner, options, reporter) as placed_rows,
         ):
             yield placed_rows
     elif kind in ("duckdb", "db") and not options.columns:
-        with store.reading(path) as opened:
+        with store.open_store(path) as opened:
             numbered = enumerate(opened.rows(), 1)
             yield ((f"row {n}", as_stored(row)) for n, row in numbered)
     elif kind in ("duckdb", "db", "parquet"):
-        with (parquet_files.parquet if kind == "parquet" else store.store_records)(
+        with (parquet_files.open_parquet if kind == "parquet" else store.store_records)(
             path
         ) as raw_records:
             numbered = ((f"row {n}", record) for n, record in enumerate(raw_records, 1))
-            named = column_mapping.mapped(numbered, options.columns, str(path), patience=1)
+            named = column_mapping.map_columns(numbered, options.columns, str(path), patience=1)
             yield rows_of_records(named, reporter, project.tasks, options.task)
     elif kind in TEXTS:
         patience = column_mapping.PATIENCE if kind in TYPED else 1
-        named = column_mapping.mapped(
+        named = column_mapping.map_columns(
             TEXTS[kind](path, reporter), options.columns, str(path), patience
         )
         yield rows_of_records(named, reporter, project.tasks, options.task, kind in TYPED)

@@ -27,7 +27,7 @@ MEMORY = "512MB"
 
 
 @contextmanager
-def parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
+def open_parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     """The rows of the Parquet file at `path` as dicts; nothing but that file can be read."""
     import duckdb
 

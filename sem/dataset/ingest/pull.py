@@ -21,10 +21,10 @@ from typing import Any
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.ssh import ALONE, HASH, HOST, Cut, Far
+from sem.core.ssh import ALONE, HASH, HOST, ConnectionCutError, SshHost
 from sem.dataset.ingest import capture_feed as feed
 from sem.dataset.ingest import importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.store import store
 
 # Where rows are fetched from: a path here, or one on a host over OpenSSH's own `ssh`.
@@ -43,7 +43,7 @@ ZIPS = 'for f in "$1"/*.zip; do [ -f "$f" ] && [ ! -L "$f" ] && printf "%s\\n" "
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileFacts:
     """A file as its place says it is now."""
 
     size: int
@@ -51,17 +51,17 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalFiles:
     """Files of this machine."""
 
     def kind(self, path: str) -> str:
         """Return `file`, `folder` or `none`."""
         return "folder" if Path(path).is_dir() else "file" if Path(path).is_file() else "none"
 
-    def facts(self, path: str) -> Facts | None:
+    def facts(self, path: str) -> FileFacts | None:
         """Size and hash of `path` now; None when it is not there."""
         try:
-            return Facts(Path(path).stat().st_size, _digest(self.blocks(path, 0, 1 << 62)))
+            return FileFacts(Path(path).stat().st_size, _digest(self.blocks(path, 0, 1 << 62)))
         except FileNotFoundError:
             return None
 
@@ -96,7 +96,7 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFiles:
     """Files of `host`, as `user@host` or a name of the user's ssh configuration."""
 
     host: str
@@ -106,9 +106,9 @@ class Remote:
     def kind(self, path: str) -> str:
         return self._ask(KIND, path)
 
-    def facts(self, path: str) -> Facts | None:
+    def facts(self, path: str) -> FileFacts | None:
         words = self._ask(FACTS, path).split()
-        return None if words[:1] == ["none"] else Facts(int(words[0]), words[1])
+        return None if words[:1] == ["none"] else FileFacts(int(words[0]), words[1])
 
     def prefix(self, path: str, length: int) -> str:
         return (self._ask(PREFIX, path, str(length)).split() or [""])[0]
@@ -141,31 +141,33 @@ class Remote:
                         break
                     yield block
                 else:
-                    raise Cut(f"{self.host}: nothing came for {STALL_S:.0f} s", "run it again")
+                    raise ConnectionCutError(
+                        f"{self.host}: nothing came for {STALL_S:.0f} s", "run it again"
+                    )
                 message = process.stderr.read().decode("utf-8", "replace")
                 self._far.check(process.wait(), message)
             finally:
                 process.kill()
 
     @property
-    def _far(self) -> Far:
-        return Far(self.host, self.config)
+    def _far(self) -> SshHost:
+        return SshHost(self.host, self.config)
 
     def _ask(self, script: str, *words: str) -> str:
         return self._far.ask(script, *words).decode("utf-8", "replace").strip()
 
 
-def parse_source(source: str, config: str | None) -> tuple[Local | Remote, str]:
+def parse_source(source: str, config: str | None) -> tuple[LocalFiles | RemoteFiles, str]:
     """Return the place and the path in `source`.
 
     `[user@]host:/path`, as scp reads it, or a path here.
     """
     host, colon, path = source.partition(":")
     if not colon or "/" in host or Path(source).exists():
-        return Local(), source
+        return LocalFiles(), source
     if not HOST.fullmatch(host) or not path or any(c in path for c in "\0\n"):
         raise SemError(f"--source {source!r} is no [user@]host:/path", "write it as scp does")
-    return Remote(host, config), path
+    return RemoteFiles(host, config), path
 
 
 def _digest(blocks: Iterator[bytes]) -> str:
@@ -188,30 +190,32 @@ WAIT_S = 0.25
 STORES = (".duckdb", ".db")
 # Bytes of disk that stay free.
 SPARE = 1 << 26
-Place = Local | Remote
+Place = LocalFiles | RemoteFiles
 Sleep = Callable[[float], Any]
 
 
-class Changed(SemError):
+class SourceChangedError(SemError):
     """The file became another one while it was copied."""
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One file of a place, and the name it has in messages."""
 
     place: Place
     path: str
 
     def __str__(self) -> str:
-        host = f"{self.place.host}:" if isinstance(self.place, Remote) else ""
+        host = f"{self.place.host}:" if isinstance(self.place, RemoteFiles) else ""
         return f"{host}{self.path}"
 
-    def beside(self, suffix: str) -> "Source":
-        return Source(self.place, self.path + suffix)
+    def beside(self, suffix: str) -> "SourceFile":
+        return SourceFile(self.place, self.path + suffix)
 
 
-def copy(source: Source, folder: Path, sleep: Sleep = time.sleep, tries: int = TRIES) -> Path:
+def copy_source(
+    source: SourceFile, folder: Path, sleep: Sleep = time.sleep, tries: int = TRIES
+) -> Path:
     """Return `source`, whole, as a file in `folder` (its .wal beside it).
 
     SemError after `tries` changes.
@@ -221,7 +225,7 @@ def copy(source: Source, folder: Path, sleep: Sleep = time.sleep, tries: int = T
             sleep(WAIT_S * 2**attempt)
         try:
             return _once(source, folder, sleep)
-        except Changed as error:
+        except SourceChangedError as error:
             changed = error
     raise SemError(
         f"{source}: changed during each of {tries} copies: {changed.message}",
@@ -229,39 +233,39 @@ def copy(source: Source, folder: Path, sleep: Sleep = time.sleep, tries: int = T
     ) from changed
 
 
-def patient(ask: Callable[[], Any], sleep: Sleep) -> Any:
+def retry_after_cuts(ask: Callable[[], Any], sleep: Sleep) -> Any:
     """Return what `ask` answers, after CUTS cuts of the line at most; then Cut."""
     for cuts in range(1, CUTS):
         try:
             return ask()
-        except Cut:
+        except ConnectionCutError:
             sleep(WAIT_S * 2**cuts)
     return ask()
 
 
-def _once(source: Source, folder: Path, sleep: Sleep) -> Path:
+def _once(source: SourceFile, folder: Path, sleep: Sleep) -> Path:
     is_store = source.path.endswith(STORES)
-    before = patient(lambda: source.place.facts(source.path), sleep)
+    before = retry_after_cuts(lambda: source.place.facts(source.path), sleep)
     if before is None:
         raise SemError(f"{source}: no such file", "check the path in --source")
     path = folder / local_name(source.path)
     fetch_source(source, before, path, sleep)
     log = _wal(source, folder, sleep) if is_store else None
-    after = patient(lambda: source.place.facts(source.path), sleep)
+    after = retry_after_cuts(lambda: source.place.facts(source.path), sleep)
     if after != before:
-        raise Changed(f"{source} was written meanwhile", "copy it again")
+        raise SourceChangedError(f"{source} was written meanwhile", "copy it again")
     if is_store:
-        beside = patient(lambda: source.place.beside(source.path), sleep)
+        beside = retry_after_cuts(lambda: source.place.beside(source.path), sleep)
         _check_wal(source, log, beside, sleep)
     return path
 
 
-def _wal(source: Source, folder: Path, sleep: Sleep) -> Path | None:
+def _wal(source: SourceFile, folder: Path, sleep: Sleep) -> Path | None:
     log = source.beside(".wal")
     path = folder / local_name(log.path)
     path.unlink(missing_ok=True)
     _forget(path)
-    facts = patient(lambda: log.place.facts(log.path), sleep)
+    facts = retry_after_cuts(lambda: log.place.facts(log.path), sleep)
     if facts is None or not facts.size:
         return None
     # It grows while it is copied: the length counts, its beginning is compared afterwards.
@@ -271,19 +275,21 @@ def _wal(source: Source, folder: Path, sleep: Sleep) -> Path | None:
     return path
 
 
-def _check_wal(source: Source, log: Path | None, beside: set[str], sleep: Sleep) -> None:
+def _check_wal(source: SourceFile, log: Path | None, beside: set[str], sleep: Sleep) -> None:
     name = source.path.rpartition("/")[2]
     # DuckDB keeps .wal.checkpoint and .wal.recovery while it merges.
     if any(neighbour.startswith(f"{name}.wal.") for neighbour in beside):
-        raise Changed(f"{source} is being checkpointed", "copy it again")
+        raise SourceChangedError(f"{source} is being checkpointed", "copy it again")
     if log is None:
         return
     wal, size = source.beside(".wal"), log.stat().st_size
-    if patient(lambda: wal.place.prefix(wal.path, size), sleep) != files.sha256_file(log):
-        raise Changed(f"{wal} was rewritten meanwhile", "copy it again")
+    if retry_after_cuts(lambda: wal.place.prefix(wal.path, size), sleep) != files.sha256_file(log):
+        raise SourceChangedError(f"{wal} was rewritten meanwhile", "copy it again")
 
 
-def fetch_source(source: Source, facts: Facts, path: Path, sleep: Sleep = time.sleep) -> None:
+def fetch_source(
+    source: SourceFile, facts: FileFacts, path: Path, sleep: Sleep = time.sleep
+) -> None:
     """`source`, of which `facts` are known, as `path`.
 
     A partial file of the same hash is continued.
@@ -297,17 +303,17 @@ def fetch_source(source: Source, facts: Facts, path: Path, sleep: Sleep = time.s
     note, state = _note(path), {"source": str(source), "size": facts.size, "sha256": facts.sha256}
     if not part.exists() or not note.exists() or files.read_json(note) != state:
         part.unlink(missing_ok=True)
-        files.write_file(note, jsonio.pretty(state))
+        files.write_file(note, jsonio.pretty_json(state))
     _fill(source, facts, part, sleep)
     if files.sha256_file(part) != facts.sha256:
         _forget(path)
-        raise Changed(f"{source} was written while it was copied", "copy it again")
+        raise SourceChangedError(f"{source} was written while it was copied", "copy it again")
     part.replace(path)
     files.sync_path(path.parent)
     note.unlink()
 
 
-def _fill(source: Source, facts: Facts, part: Path, sleep: Sleep) -> None:
+def _fill(source: SourceFile, facts: FileFacts, part: Path, sleep: Sleep) -> None:
     """Bring `part` to its size, going on where it stands after every cut."""
     cuts = 0
     with part.open("ab") as file:
@@ -316,16 +322,16 @@ def _fill(source: Source, facts: Facts, part: Path, sleep: Sleep) -> None:
             try:
                 for block in source.place.blocks(source.path, start, facts.size - start):
                     file.write(block)
-            except Cut:
+            except ConnectionCutError:
                 cuts = cuts + 1 if file.tell() == start else 0
                 if cuts >= CUTS:
                     raise
                 sleep(WAIT_S * 2**cuts)
                 continue
             except FileNotFoundError as error:
-                raise Changed(f"{source} is gone", "copy it again") from error
+                raise SourceChangedError(f"{source} is gone", "copy it again") from error
             if file.tell() == start:
-                raise Changed(f"{source} became shorter", "copy it again")
+                raise SourceChangedError(f"{source} became shorter", "copy it again")
 
 
 def _check_room(part: Path, size: int) -> None:
@@ -360,7 +366,7 @@ CHUNK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,150}\.zip", re.I)
 
 
 @dataclass
-class Pulled:
+class PullResult:
     """What a pull did: the imports, what was left at the source, rows that a replacement lost."""
 
     feed: feed.Feed
@@ -371,12 +377,12 @@ class Pulled:
 def pull_source(
     project: Project,
     source: str,
-    options: Options,
+    options: ImportOptions,
     at: datetime,
     config: str | None = None,
     replaces: bool = False,
     sleep: Sleep = time.sleep,
-) -> Pulled:
+) -> PullResult:
     """Fetch `source` (`[user@]host:/path` or a path) and import it into `project`'s store.
 
     `replaces`: the rows of the source become the store, also when rows here are not among them.
@@ -385,25 +391,32 @@ def pull_source(
     place, path = parse_source(source, config)
     folder = project.store.parent / INCOMING
     importers.check_import_options(project, options)
-    with files.lock(folder / ".pull.lock", str(folder)):
-        kind = patient(lambda: place.kind(path), sleep)
+    with files.lock_file(folder / ".pull.lock", str(folder)):
+        kind = retry_after_cuts(lambda: place.kind(path), sleep)
         if kind == "none":
             raise SemError(f"{source}: no such file or folder", "check the path in --source")
         if kind == "folder":
-            return _chunks(project, Source(place, path.rstrip("/")), folder, options, at, sleep)
-        copied = copy(Source(place, path), folder, sleep)
+            return _chunks(
+                project, SourceFile(place, path.rstrip("/")), folder, options, at, sleep
+            )
+        copied = copy_source(SourceFile(place, path), folder, sleep)
         if replaces:
             pulled = _replace(project, copied, options)
         else:
-            pulled = Pulled(feed.import_feed(project, [copied], options, at))
+            pulled = PullResult(feed.import_feed(project, [copied], options, at))
             pulled.feed.check()
         _clear(folder)
         return pulled
 
 
 def _chunks(
-    project: Project, source: Source, folder: Path, options: Options, at: datetime, sleep: Sleep
-) -> Pulled:
+    project: Project,
+    source: SourceFile,
+    folder: Path,
+    options: ImportOptions,
+    at: datetime,
+    sleep: Sleep,
+) -> PullResult:
     """Import the chunks of `source` that are not in the ledger; those being written are left."""
     skip_reasons: Counter[str] = Counter()
     digests = (
@@ -412,18 +425,18 @@ def _chunks(
         else set()
     )
     paths: list[Path] = []
-    for name in patient(lambda: source.place.zips(source.path), sleep):
-        chunk = Source(source.place, f"{source.path}/{name}")
+    for name in retry_after_cuts(lambda: source.place.zips(source.path), sleep):
+        chunk = SourceFile(source.place, f"{source.path}/{name}")
         if not CHUNK_NAME.fullmatch(name):
             skip_reasons[f"not the name of a chunk: {name[:80]!r}"] += 1
             continue
-        facts = patient(lambda chunk=chunk: chunk.place.facts(chunk.path), sleep)
+        facts = retry_after_cuts(lambda chunk=chunk: chunk.place.facts(chunk.path), sleep)
         if facts is None or facts.sha256 in digests:
             skip_reasons["taken before" if facts else f"gone: {name}"] += 1
             continue
         try:
             fetch_source(chunk, facts, folder / name, sleep)
-        except Changed as error:
+        except SourceChangedError as error:
             skip_reasons[f"being written: {error.message}"] += 1
             continue
         paths.append(folder / name)
@@ -432,10 +445,10 @@ def _chunks(
     for item in feed_result.items:
         if not item.error:
             item.path.unlink()
-    return Pulled(feed_result, skip_reasons)
+    return PullResult(feed_result, skip_reasons)
 
 
-def _replace(project: Project, copied: Path, options: Options) -> Pulled:
+def _replace(project: Project, copied: Path, options: ImportOptions) -> PullResult:
     """Return the rows of `copied` as the whole store, in one rename under the store's lock."""
     place = project.store
     fresh = copied.parent / "store.duckdb"
@@ -444,18 +457,18 @@ def _replace(project: Project, copied: Path, options: Options) -> Pulled:
         raise SemError(
             f"{place}: a writer left a .wal", "finish it first: any `fab dataset.import` does"
         )
-    with files.lock(place.with_name(f"{place.name}.lock"), str(place)):
+    with files.lock_file(place.with_name(f"{place.name}.lock"), str(place)):
         result = importers.import_file(project, copied, options, into=fresh)
         lost = len(_ids(place) - _ids(fresh)) if place.exists() else 0
         os.replace(fresh, place)
         files.sync_path(place.parent)
     # Its chunks are not in this store: the next import takes them again.
     (place.parent / feed.LEDGER).unlink(missing_ok=True)
-    return Pulled(feed.Feed([feed.Item(copied, "taken", result)], result.notes), lost=lost)
+    return PullResult(feed.Feed([feed.FeedItem(copied, "taken", result)], result.notes), lost=lost)
 
 
 def _ids(path: Path) -> set[str]:
-    with store.reading(path) as opened:
+    with store.open_store(path) as opened:
         return set(opened.ids())
 
 

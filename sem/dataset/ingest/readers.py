@@ -26,7 +26,7 @@ MOST_MARKS = 2_000_000
 SPACE = " \t\r\n\ufeff"
 
 
-class Source:
+class JsonTextStream:
     """UTF-8 text of `file`, of which a window is held; the rest is read when it is asked for."""
 
     def __init__(self, file: Any, path: Path) -> None:
@@ -144,7 +144,7 @@ def _nothing(_: str) -> None:
 
 
 @dataclass(frozen=True)
-class Told:
+class ReadReporter:
     """Where a reader says what it refused, and what it took for granted."""
 
     refuse: Callable[[str, str], None]
@@ -152,17 +152,17 @@ class Told:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def open_unpacked(path: Path) -> Iterator[Any]:
     """The bytes of `path`, unpacked where its name ends in .gz, stopped where they are a bomb."""
     if not path.name.lower().endswith(".gz"):
         with path.open("rb") as file:
             yield file
         return
     with gzip.open(path, "rb") as file:
-        yield _Capped(file, max(MIN_CAP, MAX_RATIO * path.stat().st_size), path)
+        yield _CappedFile(file, max(MIN_CAP, MAX_RATIO * path.stat().st_size), path)
 
 
-class _Capped:
+class _CappedFile:
     """A packed file that stops a bomb: more than `limit` bytes unpacked is an error."""
 
     def __init__(self, file: Any, limit: int, path: Path) -> None:
@@ -190,9 +190,9 @@ class _Capped:
         return data
 
 
-def jsonl(path: Path, reporter: Told) -> Iterator[Row]:
+def iter_jsonl_rows(path: Path, reporter: ReadReporter) -> Iterator[Row]:
     """Yield every line of `path` that is a JSON value; the others are refused by their number."""
-    with opened(path) as file:
+    with open_unpacked(path) as file:
         for where, line in _lines(file, reporter):
             if line.strip():
                 try:
@@ -201,7 +201,7 @@ def jsonl(path: Path, reporter: Told) -> Iterator[Row]:
                     reporter.refuse(where, f"not_json: {error}"[:200])
 
 
-def _lines(file: Any, reporter: Told) -> Iterator[tuple[str, str]]:
+def _lines(file: Any, reporter: ReadReporter) -> Iterator[tuple[str, str]]:
     number = 0
     while data := file.readline(MAX_LINE):
         number += 1
@@ -216,13 +216,13 @@ def _lines(file: Any, reporter: Told) -> Iterator[tuple[str, str]]:
             reporter.refuse(f"line {number}", "not_utf8")
 
 
-def array(path: Path, reporter: Told) -> Iterator[Row]:
+def iter_json_array(path: Path, reporter: ReadReporter) -> Iterator[Row]:
     """Yield the elements of the JSON list in `path`, or of the one an object there holds as
     `rows`.
     """
 
-    with opened(path) as file:
-        source = Source(file, path)
+    with open_unpacked(path) as file:
+        source = JsonTextStream(file, path)
         if source.starts_list():
             yield from source.elements(reporter)
             return

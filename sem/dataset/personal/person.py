@@ -66,7 +66,7 @@ def readable_text(text: str) -> str:
     return TAG.sub(" ", text) if "<" in text else text
 
 
-def mentions(text: str, person: Person) -> bool:
+def mentions_person(text: str, person: Person) -> bool:
     """Return whether `text` names `person`, in what a reader sees or in an attribute."""
     return person.key in person_keys_in_text(text, person.form, person.words)
 
@@ -76,12 +76,12 @@ def person_keys_in_text(text: str, form: str, words: int = 1) -> Iterator[str]:
     `form`.
     """
     readable = readable_text(text)
-    yield from person_keys(readable, form, words)
+    yield from find_person_keys(readable, form, words)
     if "<" in text:
-        yield from person_keys(html.unescape(unquote(text)), form, words)
+        yield from find_person_keys(html.unescape(unquote(text)), form, words)
 
 
-def person_keys(text: str, form: str, words: int = 1) -> Iterator[str]:
+def find_person_keys(text: str, form: str, words: int = 1) -> Iterator[str]:
     """Yield everything in `text` that could be a person of `form`, in the spelling of
     `Person.key`.
     """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core import shape, slotspec
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.dataset.config import Pii, PiiAction
 from sem.dataset.personal.pii_phones import is_country
 from sem.dataset.personal.pii_search import (
@@ -22,9 +22,9 @@ from sem.dataset.personal.pii_search import (
     find_personal_data,
     identity_key,
     merge_spans,
-    regions,
+    phone_regions,
 )
-from sem.dataset.personal.pii_spans import Span
+from sem.dataset.personal.pii_spans import PiiSpan
 
 __all__ = [
     "KINDS",
@@ -49,7 +49,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Applied:
+class PiiResult:
     """A row after the policy, how often which kind met which action, and why it is refused."""
 
     text: str
@@ -65,7 +65,7 @@ def apply_pii_policy(
     policy: Pii,
     hints: Mapping[str, Any] | None = None,
     also: Any = None,
-) -> Applied:
+) -> PiiResult:
     """Return `text` and `reference` under `policy`; a reason where the row must not be used.
 
     `hints` are the page's `language` and `url`, which tell the country of its telephone numbers.
@@ -77,17 +77,19 @@ def apply_pii_policy(
     have to be redacted.
     """
     if not policy.slots and all(getattr(policy, kind) == "keep" for kind in KINDS):
-        return Applied(text, reference, {}, None, also)
+        return PiiResult(text, reference, {}, None, also)
     page_hints = {name: str(value or "") for name, value in (hints or {}).items()}
-    countries = regions(page_hints.get("language", ""), page_hints.get("url", ""), policy.regions)
-    row = _Row(policy, countries)
+    countries = phone_regions(
+        page_hints.get("language", ""), page_hints.get("url", ""), policy.regions
+    )
+    row = _PiiRow(policy, countries)
     row.read(text, reference, also)
     rewritten = row.rewritten(text)
     answer, more = row.rewritten_all(reference), row.rewritten_all(also)
     counts = {kind: dict(sorted(n.items())) for kind, n in sorted(row.counts.items())}
     rejects = [kind for kind, n in counts.items() if n.get("reject")]
     reason = f"pii_{rejects[0]}" if rejects else NOT_TEXT if row.is_stuck else None
-    return Applied(rewritten, answer, counts, reason, more)
+    return PiiResult(rewritten, answer, counts, reason, more)
 
 
 def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
@@ -97,7 +99,7 @@ def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str)
     """
     slots: set[str] = set()
     for io_schema in schemas:
-        if not shape.properties(io_schema, io_schema):
+        if not shape.schema_properties(io_schema, io_schema):
             # Objects of any shape: any slot may be there.
             return
         for path in slotspec.schema_leaves(io_schema):
@@ -106,7 +108,9 @@ def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str)
             slots |= held | {name.removesuffix("[]") for name in held}
     for name in policy.slots:
         if name not in slots:
-            raise SemError(f"{where}: pii.slots: no slot {name!r}", nearest(name, slots))
+            raise SemError(
+                f"{where}: pii.slots: no slot {name!r}", suggest_nearest_name(name, slots)
+            )
     for region in policy.regions:
         if not is_country(region):
             raise SemError(
@@ -115,7 +119,7 @@ def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str)
             )
 
 
-class _Row:
+class _PiiRow:
     """What one row holds, and the placeholders it has been given so far."""
 
     def __init__(self, policy: Pii, regions: tuple[str, ...]) -> None:
@@ -123,7 +127,7 @@ class _Row:
         self.kinds = [kind for kind in KINDS if kind != "name" or policy.name != "keep"]
         self.by_slot: dict[Key, set[PiiAction]] = {}
         self.answers: set[str] = set()
-        self.spans: dict[str, list[Span]] = {}
+        self.spans: dict[str, list[PiiSpan]] = {}
         self.given: dict[Key, str] = {}
         self.last: Counter[str] = Counter()
         self.counts: dict[str, Counter[str]] = {}
@@ -143,20 +147,20 @@ class _Row:
         for value, spans in whole:
             self._settle(value, spans, spans_by_key)
 
-    def _in_slot(self, path: str, value: Any) -> list[Span]:
+    def _in_slot(self, path: str, value: Any) -> list[PiiSpan]:
         """Return the spans of a slot's `value`.
 
         Its name says what it is, as a label does in a text.
         """
         action, prefix = self._slot_action(path), f"{CAMEL.sub(' ', path).strip()}: "
         spans = [
-            Span(span.kind, span.start - len(prefix), span.end - len(prefix), span.text)
+            PiiSpan(span.kind, span.start - len(prefix), span.end - len(prefix), span.text)
             for span in self._plain(prefix + str(value), TELLING.search(str(value)) is not None)
             if span.start >= len(prefix)
         ]
         if action in ("redact", "reject") and not spans and isinstance(value, str):
             is_done = not value.strip() or PLACEHOLDER.search(value)
-            spans = [] if is_done else [Span("name", 0, len(value), value)]
+            spans = [] if is_done else [PiiSpan("name", 0, len(value), value)]
         if action:
             for span in spans:
                 self.by_slot.setdefault(self._key(span), set()).add(action)
@@ -164,7 +168,7 @@ class _Row:
             self.answers.add(_packed(str(value)))
         return spans
 
-    def _plain(self, value: Any, is_telling: bool | None = None) -> list[Span]:
+    def _plain(self, value: Any, is_telling: bool | None = None) -> list[PiiSpan]:
         text = str(value)
         if is_telling is None:
             is_telling = TELLING.search(text) is not None
@@ -181,10 +185,10 @@ class _Row:
                     return self.policy.slots[spelled]
         return None
 
-    def _key(self, span: Span) -> Key:
+    def _key(self, span: PiiSpan) -> Key:
         return identity_key(span, self.regions)
 
-    def _action(self, span: Span) -> PiiAction:
+    def _action(self, span: PiiSpan) -> PiiAction:
         actions = self.by_slot.get(self._key(span), set())
         if actions:
             return next(action for action in ("reject", "keep", "redact") if action in actions)
@@ -201,10 +205,10 @@ class _Row:
             for answer in self.answers
         )
 
-    def _acts(self, span: Span) -> bool:
+    def _acts(self, span: PiiSpan) -> bool:
         return self._action(span) != "keep"
 
-    def _settle(self, value: Any, spans: list[Span], spans_by_key: dict[Key, Span]) -> None:
+    def _settle(self, value: Any, spans: list[PiiSpan], spans_by_key: dict[Key, PiiSpan]) -> None:
         """Remember what of `value` is redacted; `spans_by_key` are from the whole row."""
         if isinstance(value, str):
             spans = merge_spans(spans, _again(value, spans_by_key))
@@ -220,7 +224,7 @@ class _Row:
         elif any(self._action(span) == "redact" for span in acting):
             self.is_stuck = True
 
-    def _placeholder(self, span: Span) -> str:
+    def _placeholder(self, span: PiiSpan) -> str:
         name = self._key(span)
         if name not in self.given:
             self.last[span.kind.upper()] += 1
@@ -262,7 +266,7 @@ def _packed(value: str) -> str:
     return re.sub(r"[\W_]", "", value).casefold()
 
 
-def _again(value: str, spans_by_key: dict[Key, Span]) -> Iterator[Span]:
+def _again(value: str, spans_by_key: dict[Key, PiiSpan]) -> Iterator[PiiSpan]:
     """Yield where a text of `spans_by_key` stands in `value` once more, written without gaps or by
     itself.
     """
@@ -270,10 +274,10 @@ def _again(value: str, spans_by_key: dict[Key, Span]) -> Iterator[Span]:
     for name in sorted(names, key=lambda text: (-len(text), text)):
         if len(name) >= SHORTEST_NAME and name in value:
             for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", value):
-                yield Span("name", *match.span(), name)
+                yield PiiSpan("name", *match.span(), name)
     numbers = {name[1]: span.kind for name, span in spans_by_key.items() if span.kind not in WORDS}
     if numbers:
         for token in TOKEN.finditer(value):
             kind = numbers.get(token[0].casefold()) or numbers.get(token[0].lstrip("0"))
             if kind:
-                yield Span(kind, *token.span(), token[0])
+                yield PiiSpan(kind, *token.span(), token[0])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from sem.dataset.personal.pii_spans import (
-    Span,
+    PiiSpan,
     in_address,
     is_tight,
     labelled_after,
@@ -70,7 +70,7 @@ MOST_TRIES = 8
 NANP = "US"
 
 
-def phones(value: str, regions: Sequence[str] = ()) -> Iterator[Span]:
+def find_phone_numbers(value: str, regions: Sequence[str] = ()) -> Iterator[PiiSpan]:
     """Telephone and fax numbers.
 
     `regions` are asked in order for numbers without a country code.
@@ -80,9 +80,9 @@ def phones(value: str, regions: Sequence[str] = ()) -> Iterator[Span]:
         for start, end in _pieces(value, begin, stop, last, tuple(regions)):
             extension = EXTENSION.match(value, end)
             last = extension.end() if extension else end
-            yield Span("phone", start, last, value[start:last])
+            yield PiiSpan("phone", start, last, value[start:last])
     for pattern in (VANITY, CARRIER):
-        yield from (Span("phone", *match.span(), match[0]) for match in pattern.finditer(value))
+        yield from (PiiSpan("phone", *match.span(), match[0]) for match in pattern.finditer(value))
 
 
 def _runs(value: str) -> Iterator[tuple[int, int]]:

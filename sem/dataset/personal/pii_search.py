@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sem.dataset.personal import pii_phones, pii_spans
-from sem.dataset.personal.pii_spans import GONE, Span, in_address, nearest_label
+from sem.dataset.personal.pii_spans import GONE, PiiSpan, in_address, nearest_label
 
 # National identity, tax and health numbers, by the maintained modules of python-stdnum.
 #
@@ -24,7 +24,7 @@ MAX_ID_CHARS = 40
 
 
 @dataclass(frozen=True)
-class Known:
+class NumberKind:
     """One kind of number: its shape, its module in stdnum ('' for none), words that name it."""
 
     shape: re.Pattern[str]
@@ -33,12 +33,12 @@ class Known:
     words: tuple[str, ...] = ()
 
 
-def _sure(shape: str, module: str) -> Known:
-    return Known(re.compile(shape, re.I), module)
+def _sure(shape: str, module: str) -> NumberKind:
+    return NumberKind(re.compile(shape, re.I), module)
 
 
-def _named(shape: str, module: str, *words: str) -> Known:
-    return Known(re.compile(rf"(?<![\w.,+-])(?:{shape})(?![\w-])", re.I), module, words)
+def _named(shape: str, module: str, *words: str) -> NumberKind:
+    return NumberKind(re.compile(rf"(?<![\w.,+-])(?:{shape})(?![\w-])", re.I), module, words)
 
 
 # Shapes that are enough.
@@ -111,12 +111,12 @@ NAMED = (
 )
 
 
-def national_ids(value: str) -> Iterator[Span]:
+def national_ids(value: str) -> Iterator[PiiSpan]:
     """Numbers that a state gave a person; their checksum must be right where they have one."""
     for token in TOKEN.finditer(value):
         number = token[0].rstrip(".+-")
         if any(k.shape.fullmatch(number) and _is_valid(k.module, number) for k in CHECKED):
-            yield Span("national_id", token.start(), token.start() + len(number), number)
+            yield PiiSpan("national_id", token.start(), token.start() + len(number), number)
     lowered = _lower(value)
     for kind in NAMED:
         past = 0
@@ -129,7 +129,7 @@ def national_ids(value: str) -> Iterator[Span]:
             for match in kind.shape.finditer(value, first, last + MAX_ID_CHARS):
                 if match.end() <= last and _is_valid(kind.module, match[0]):
                     past = match.end()
-                    yield Span("national_id", *match.span(), match[0])
+                    yield PiiSpan("national_id", *match.span(), match[0])
 
 
 def _lower(value: str) -> str:
@@ -185,7 +185,7 @@ RUN = re.compile(
 SURE = 15
 
 
-def cards(value: str) -> Iterator[Span]:
+def find_card_numbers(value: str) -> Iterator[PiiSpan]:
     """Payment card numbers: an issuer's digits and length, or a word for a card, and Luhn's sum.
 
     12 to 14 digits need the word: an EAN of 13 digits may start with a 4, as a Visa does, and one
@@ -201,7 +201,7 @@ def cards(value: str) -> Iterator[Span]:
         is_sure = len(digits) >= SURE and digits[0] != "1"
         is_plain = named in ("", "call", "ip") and not in_address(value, match.start())
         if named == "card" or (is_plain and is_sure and ISSUERS.fullmatch(digits)):
-            yield Span("card", match.start(), match.end(), match[0])
+            yield PiiSpan("card", match.start(), match.end(), match[0])
 
 
 # Length by country (ISO 13616 registry, release 98).
@@ -217,7 +217,7 @@ IBAN = re.compile(r"(?<![A-Za-z0-9])(?P<land>[A-Za-z]{2})\d{2}(?=[ -]?[A-Za-z0-9
 SPACED = re.compile(r"[ \u00a0-]?[A-Za-z0-9]")
 
 
-def ibans(value: str) -> Iterator[Span]:
+def find_ibans(value: str) -> Iterator[PiiSpan]:
     """IBANs with or without spaces; country, length, structure and checksum must be right."""
     position = 0
     while match := IBAN.search(value, position):
@@ -227,7 +227,7 @@ def ibans(value: str) -> Iterator[Span]:
         if length is None or end is None or not _is_iban(value[match.start() : end]):
             continue
         position = end
-        yield Span("iban", match.start(), end, value[match.start() : end])
+        yield PiiSpan("iban", match.start(), end, value[match.start() : end])
 
 
 def _end(value: str, position: int, count: int) -> int | None:
@@ -252,12 +252,12 @@ def _is_iban(text: str) -> bool:
 
 # Those that are told apart by a checksum come first: 16 digits in fours are no phone number.
 FINDERS = {
-    "email": pii_spans.emails,
-    "iban": ibans,
-    "ip": pii_spans.addresses,
-    "card": cards,
+    "email": pii_spans.find_emails,
+    "iban": find_ibans,
+    "ip": pii_spans.find_ip_addresses,
+    "card": find_card_numbers,
     "national_id": national_ids,
-    "phone": pii_phones.phones,
+    "phone": pii_phones.find_phone_numbers,
     "name": pii_spans.introduced_names,
 }
 KINDS = tuple(FINDERS)
@@ -282,7 +282,7 @@ NO_COUNTRY = frozenset(("ai", "cc", "co", "eu", "fm", "gg", "io", "me", "tv", "w
 
 def find_personal_data(
     text: str, kinds: Collection[str] = KINDS, regions: Collection[str] = ()
-) -> list[Span]:
+) -> list[PiiSpan]:
     """Return the spans of `kinds` in `text`, in order, none inside another.
 
     `regions` are the countries whose national telephone numbers are looked for. Where a span is
@@ -290,7 +290,7 @@ def find_personal_data(
     the second number is found first, and the first one once the second is out of its way. A
     placeholder of ours in `text` is not a label: `[PHONE_1]` says nothing about what follows it.
     """
-    spans: list[Span] = []
+    spans: list[PiiSpan] = []
     bare = PLACEHOLDER.sub(lambda match: _blank(len(match[0])), text)
     while True:
         rest = _without(bare, spans)
@@ -303,7 +303,7 @@ def find_personal_data(
             return spans
 
 
-def _without(text: str, spans: Sequence[Span]) -> str:
+def _without(text: str, spans: Sequence[PiiSpan]) -> str:
     """Return `text`, as long as before, with a blank in place of each span of `spans`."""
     parts, position = [], 0
     for span in spans:
@@ -317,11 +317,11 @@ def _blank(size: int) -> str:
     return f"{pii_spans.GONE}0{'_' * size}"[:size]
 
 
-def merge_spans(spans: list[Span], new_spans: Iterator[Span]) -> list[Span]:
+def merge_spans(spans: list[PiiSpan], new_spans: Iterator[PiiSpan]) -> list[PiiSpan]:
     """Return `spans` and what of `new_spans` does not overlap it, in order."""
     ranked = [(span.start, 0, span) for span in spans]
     ranked += [(span.start, 1, span) for span in new_spans]
-    merged: list[tuple[int, Span]] = []
+    merged: list[tuple[int, PiiSpan]] = []
     for _, rank, span in sorted(ranked, key=lambda entry: entry[:2]):
         if merged and merged[-1][1].end > span.start:
             if rank >= merged[-1][0]:
@@ -331,7 +331,9 @@ def merge_spans(spans: list[Span], new_spans: Iterator[Span]) -> list[Span]:
     return [span for _, span in merged]
 
 
-def regions(language: str = "", url: str = "", preferred: Collection[str] = ()) -> tuple[str, ...]:
+def phone_regions(
+    language: str = "", url: str = "", preferred: Collection[str] = ()
+) -> tuple[str, ...]:
     """Countries to read a page's national numbers by: `preferred`, its host's, its language's."""
     countries = list(preferred)
     top = HOST.match(url)
@@ -342,7 +344,7 @@ def regions(language: str = "", url: str = "", preferred: Collection[str] = ()) 
     return tuple(dict.fromkeys((*countries, *SPOKEN.get(spoken.lower(), ()))))
 
 
-def identity_key(span: Span, regions: tuple[str, ...] = ()) -> tuple[str, str]:
+def identity_key(span: PiiSpan, regions: tuple[str, ...] = ()) -> tuple[str, str]:
     """Return what makes two spellings the same value: kind and normal form."""
     if span.kind == "phone":
         return span.kind, pii_phones.dialled_digits(span.text, regions)

@@ -54,7 +54,7 @@ LINKED = re.compile(r"(?:tel|phone|fax|callto|sms|wa\.me|whatsapp)[:=/+]{1,4}\Z"
 
 
 @dataclass(frozen=True)
-class Span:
+class PiiSpan:
     """Characters `start` to `end` of a text, which are personal data of `kind`."""
 
     kind: str
@@ -116,7 +116,7 @@ HOST = re.compile(
 FILES = words.to_set("png jpg jpeg gif webp svg avif ico css js mjs json html php xml pdf mp3 mp4")
 
 
-def emails(value: str) -> Iterator[Span]:
+def find_emails(value: str) -> Iterator[PiiSpan]:
     """E-mail addresses, also `%40` in links and `name (at) host`; `logo@2x.png` is none."""
     for at in AT.finditer(value):
         local = LOCAL.search(value[max(0, at.start() - 64) : at.start()])
@@ -126,7 +126,7 @@ def emails(value: str) -> Iterator[Span]:
         name = local[0].split("=")[-1].rsplit("/", 1)[-1].lstrip(".?&#!'`{|}~-")
         if name and not name.endswith("."):
             start = at.start() - len(name)
-            yield Span("email", start, host.end(), value[start : host.end()])
+            yield PiiSpan("email", start, host.end(), value[start : host.end()])
 
 
 IP4 = re.compile(
@@ -139,16 +139,16 @@ IP6 = re.compile(
 )
 
 
-def addresses(value: str) -> Iterator[Span]:
+def find_ip_addresses(value: str) -> Iterator[PiiSpan]:
     """IP addresses, v4 and v6, with their prefix length; `Chrome/120.0.0.0` is a version."""
     if value.count(".") >= 3:
         for match in IP4.finditer(value):
             if _is_ip(match[0]) and not _is_version(value, match):
-                yield Span("ip", match.start(), match.end(), match[0])
+                yield PiiSpan("ip", match.start(), match.end(), match[0])
     if COLONS.search(value):
         for match in IP6.finditer(value):
             if match[0].count(":") >= 2 and _is_ip(match[0]):
-                yield Span("ip", match.start(), match.end(), match[0])
+                yield PiiSpan("ip", match.start(), match.end(), match[0])
 
 
 def _is_ip(text: str) -> bool:
@@ -187,7 +187,7 @@ INTRODUCED = re.compile(
 )
 
 
-def introduced_names(value: str) -> Iterator[Span]:
+def introduced_names(value: str) -> Iterator[PiiSpan]:
     """Yield names of people where the page introduces them: a title, `contact:`, `my name is`.
 
     A cautious pattern and no model of language: it misses most names, which stand in plain
@@ -196,4 +196,4 @@ def introduced_names(value: str) -> Iterator[Span]:
     """
     for match in INTRODUCED.finditer(value):
         name = match["name"].rstrip(".'’-")
-        yield Span("name", match.start("name"), match.start("name") + len(name), name)
+        yield PiiSpan("name", match.start("name"), match.start("name") + len(name), name)

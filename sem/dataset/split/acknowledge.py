@@ -36,7 +36,7 @@ def write_acknowledgement(project: Project, diff: Diff, why: str, at: datetime) 
         "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
     }
     if not any(_is_same(row, entry) for row in _rows(project)):
-        with files.appending(acknowledgements_path(project)) as file:
+        with files.open_for_append(acknowledgements_path(project)) as file:
             files.append_row(file, entry)
     return acknowledgements_path(project)
 
@@ -50,7 +50,7 @@ def _rows(project: Project) -> list[dict[str, Any]]:
     return list(state.read_state_rows(ledger, state.Acknowledged)) if ledger.exists() else []
 
 
-def require(project: Project, frozen: Snapshot) -> None:
+def require_acknowledgement(project: Project, frozen: Snapshot) -> None:
     """Raise SemError unless `frozen` is the promoted run's snapshot, or their difference is
     acknowledged.
 
@@ -61,13 +61,13 @@ def require(project: Project, frozen: Snapshot) -> None:
     run = project.adapters / serves["run"] / "run.json" if serves else None
     if serves is None or run is None or not run.exists():
         return
-    rests = state.read_state(run, state.TrainedPlan)["snapshot"]
+    rests = state.read_state_file(run, state.TrainedPlan)["snapshot"]
     if rests["sha256"] == frozen.sha256:
         return
     name = f"v{rests['version']}"
     entry = snapshot.read_ledger(project).get(name, {})
     if entry.get("status") == "withdrawn":
-        console.note(
+        console.print_note(
             f"{name}, which run {serves['run']} was trained on, was withdrawn: "
             f"{frozen.name} cannot be compared with it"
         )

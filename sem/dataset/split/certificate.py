@@ -28,7 +28,7 @@ def leak_keys(example: Example) -> dict[str, str]:
     Absent where it has none.
     """
     keys = {
-        "exact": dedupe.digest(example.input_text).hex(),
+        "exact": dedupe.digest_text(example.input_text).hex(),
         "near": str(example.meta.get("near") or ""),
         "source": example.source_id or "",
         "site": example.site,
@@ -39,7 +39,7 @@ def leak_keys(example: Example) -> dict[str, str]:
     return {kind: key for kind, key in keys.items() if key}
 
 
-def binding(example: Example, leaks: Leaks) -> tuple[str, ...]:
+def ties_to_repair(example: Example, leaks: Leaks) -> tuple[str, ...]:
     """Return the ties of `example` that `leaks` wants repaired: what shares one moves together."""
     return tuple(
         f"{kind}:{key}"
@@ -75,7 +75,7 @@ HAVING sum(part = :a) > 0 AND sum(part = :b) > 0 ORDER BY 1, 2 LIMIT :shown
 """
 
 
-def certify(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, Any]:
+def certify_leakage(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, Any]:
     """Return what the parts in `paths` share, by kind and pair of parts, with the first offending
     pairs.
 
@@ -87,7 +87,7 @@ def certify(paths: dict[str, Path], threshold: float, work: Path) -> dict[str, A
         "version": 1,
         "near_threshold": threshold,
         "near_method": "MinHash {}x{} of 5-grams, Jaccard exact".format(
-            *near_duplicates.shape(threshold)
+            *near_duplicates.choose_band_shape(threshold)
         ),
         "rows": {},
         "shared": {},
@@ -141,7 +141,7 @@ class _Places:
                     example = Example(**jsonio.parse_json(line.decode("utf-8")))
                     self.rows[part] += 1
                     self._places.append((part, offset, example.id))
-                    self._keys += near_duplicates.sketches(
+                    self._keys += near_duplicates.sketch_texts(
                         [example.input_text], self._threshold
                     ).tobytes()
                     offset += len(line)
@@ -158,7 +158,7 @@ class _Places:
         self._places = [self._places[n] for n in order]
         keys = np.frombuffer(bytes(self._keys), "<u8").reshape(len(order), -1)[order]
         with _Texts(self._paths) as texts:
-            clusters = near_duplicates.cluster(
+            clusters = near_duplicates.cluster_near_duplicates(
                 keys, lambda n: texts.at(*self._places[n][:2]), self._threshold
             )
         for head, rows in clusters.members().items():
@@ -186,7 +186,9 @@ class _Texts:
         return str(jsonio.parse_json(self._files[part].readline().decode("utf-8"))["input_text"])
 
 
-def proof(paths: dict[str, Path], groups: dict[str, set[str]]) -> dict[str, dict[str, int]]:
+def count_shared_keys(
+    paths: dict[str, Path], groups: dict[str, set[str]]
+) -> dict[str, dict[str, int]]:
     """Return how many ids, domains and groups each pair of parts has in common, read from the
     files.
     """

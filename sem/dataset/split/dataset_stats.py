@@ -20,9 +20,9 @@ from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import clean, grounding, tally
-from sem.dataset.clean.validation import REASONS, escape
+from sem.dataset.clean.validation import REASONS, sanitise_table_cell
 from sem.dataset.split import certificate, snapshot, splits
-from sem.dataset.store.examples_table import batched
+from sem.dataset.store.examples_table import batch_items
 
 # Figures about a set of examples: tokens, slots, labels, strata, domains.
 
@@ -36,7 +36,7 @@ EDGES = (16, 32, 64, 128, 256, 512, 1_024, 1_536, 2_048, 4_096, 8_192, 16_384)  
 
 
 @dataclass
-class Slot:
+class SlotStats:
     """How often one field of the output is there."""
 
     present: int = 0
@@ -48,7 +48,7 @@ class Slot:
 
 
 @dataclass
-class Part:
+class PartLengths:
     """Lengths of one part of a snapshot."""
 
     rows: int = 0
@@ -65,12 +65,12 @@ class Profile:
     answer_tokens: "array[int]" = field(default_factory=lambda: array("L"))
     chars_before: int = 0
     chars_after: int = 0
-    slots: dict[str, Slot] = field(default_factory=dict)
+    slots: dict[str, SlotStats] = field(default_factory=dict)
     strata: Counter[str] = field(default_factory=Counter)
     # Consent and licence, as rows say.
     rights: Counter[str] = field(default_factory=Counter)
     domains: Counter[str] = field(default_factory=Counter)
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, PartLengths] = field(default_factory=dict)
 
 
 def describe_parts(
@@ -85,10 +85,10 @@ def describe_parts(
     """
     profiles: dict[str, Profile] = {}
     for part, examples in parts.items():
-        for batch in batched(examples, BATCH):
+        for batch in batch_items(examples, BATCH):
             for example in batch:
                 profile = profiles.setdefault(example.task, Profile())
-                profile.parts.setdefault(part, Part()).rows += 1
+                profile.parts.setdefault(part, PartLengths()).rows += 1
                 _add(profile, example, tasks[example.task])
                 _ground(profile, example, tasks[example.task], ungrounded)
             if count_tokens is not None:
@@ -108,11 +108,11 @@ def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
     profile.chars_before += int(example.meta.get("chars_before") or 0)
     profile.chars_after += int(example.meta.get("chars_after") or 0)
     root = spec.io_schema
-    value, fields = example.output_json, shape.properties(root, root)
+    value, fields = example.output_json, shape.schema_properties(root, root)
     if not isinstance(value, dict):
         value, fields = {"answer": value}, {"answer": root}
     for name in {**fields, **value}:
-        slot = profile.slots.setdefault(name, Slot())
+        slot = profile.slots.setdefault(name, SlotStats())
         if name not in value:
             slot.absent += 1
         elif value[name] is None:
@@ -124,21 +124,21 @@ def _add(profile: Profile, example: Example, spec: TaskSpec) -> None:
 
 
 def _ground(profile: Profile, example: Example, spec: TaskSpec, ungrounded: Any) -> None:
-    text = grounding.Text(example.input_text)
+    text = grounding.SearchableText(example.input_text)
     root = spec.io_schema
-    fields = shape.properties(root, root)
+    fields = shape.schema_properties(root, root)
     for name, value in grounding.scalar_leaves(example.output_json):
         kind = fields.get(name, root if name == "answer" else None)
         if spec.label_enums.get(name) or tally.is_listed(kind, root):
             # a label is chosen, not copied.
             continue
-        stands = grounding.how(value, text)
+        stands = grounding.classify_grounding(value, text)
         profile.slots[name].grounding[stands] += 1
         if stands == "absent" and ungrounded is not None:
             ungrounded(example, name, value)
 
 
-def _label(slot: Slot, value: Any, is_closed: bool) -> None:
+def _label(slot: SlotStats, value: Any, is_closed: bool) -> None:
     if is_closed or isinstance(value, bool):
         for label in value if isinstance(value, list) else [value]:
             if len(slot.labels) < MAX_LABELS:
@@ -165,7 +165,7 @@ def _count(
             figures.answer_tokens.append(answer)
 
 
-def quantile(values: Sequence[int], share: float) -> int | None:
+def nearest_rank_quantile(values: Sequence[int], share: float) -> int | None:
     """Return the value below or at which `share` of `values` lie (nearest rank); None for none."""
     if not values:
         return None
@@ -185,8 +185,8 @@ def profile_json(profile: Profile) -> dict[str, Any]:
                 "prompt_tokens": _spread(part.prompt_tokens),
                 "answer_tokens": _spread(part.answer_tokens),
                 "histogram": {
-                    "prompt": histogram(part.prompt_tokens),
-                    "answer": histogram(part.answer_tokens),
+                    "prompt": histogram_counts(part.prompt_tokens),
+                    "answer": histogram_counts(part.answer_tokens),
                 },
             }
             for name, part in profile.parts.items()
@@ -202,7 +202,7 @@ def profile_json(profile: Profile) -> dict[str, Any]:
     }
 
 
-def histogram(values: Sequence[int]) -> list[int]:
+def histogram_counts(values: Sequence[int]) -> list[int]:
     """Return how many of `values` lie up to each of EDGES, and beyond the last."""
     counts = [0] * (len(EDGES) + 1)
     for value in values:
@@ -211,11 +211,13 @@ def histogram(values: Sequence[int]) -> list[int]:
 
 
 def _spread(values: Sequence[int]) -> dict[str, int | None]:
-    quantiles = {f"p{round(share * 100)}": quantile(values, share) for share in SHARES}
+    quantiles = {
+        f"p{round(share * 100)}": nearest_rank_quantile(values, share) for share in SHARES
+    }
     return {**quantiles, "max": max(values, default=None), "sum": sum(values)}
 
 
-def _slot(slot: Slot, rows: int) -> dict[str, Any]:
+def _slot(slot: SlotStats, rows: int) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "coverage": round(slot.present / rows, 4),
         "null": round(slot.null / rows, 4),
@@ -254,10 +256,10 @@ MOST = 40
 
 
 @contextmanager
-def collecting(project: Project) -> Iterator[tuple[Any, list[int]]]:
+def collect_ungrounded(project: Project) -> Iterator[tuple[Any, list[int]]]:
     """A function that takes each ungrounded value into ungrounded.jsonl, and their count."""
     count = [0]
-    with files.replacing(project.reports / UNGROUNDED) as file:
+    with files.open_atomic_file(project.reports / UNGROUNDED) as file:
 
         def take(example: Example, slot: str, value: Any) -> None:
             count[0] += 1
@@ -279,10 +281,10 @@ def gather_dataset_stats(
         parts = {part: frozen.examples(part) for part in splits.PARTS}
     else:
         name, facts, parts = clean.NAME, {}, {"all": clean.read_clean_examples(project)}
-    with collecting(project) as (take, ungrounded):
+    with collect_ungrounded(project) as (take, ungrounded):
         profiles = describe_parts(parts, project.tasks, count_tokens, take)
     path = project.processed / clean.FACTS
-    cleaned = state.read_state(path, state.CleanFacts) if path.exists() else {}
+    cleaned = state.read_state_file(path, state.CleanFacts) if path.exists() else {}
     return {
         "sem": project.sem,
         "of": name,
@@ -300,7 +302,7 @@ def gather_dataset_stats(
 def write_dataset_stats(project: Project, stats: dict[str, Any]) -> Path:
     """Write `stats` as JSON, Markdown and HTML; the page."""
     folder = project.reports
-    files.write_file(folder / f"{NAME}.json", jsonio.pretty(stats))
+    files.write_file(folder / f"{NAME}.json", jsonio.pretty_json(stats))
     files.write_file(folder / f"{NAME}.md", dataset_stats_markdown(stats))
     return files.write_file(folder / f"{NAME}.html", dataset_stats_html(stats))
 
@@ -362,7 +364,7 @@ def dataset_stats_markdown(stats: dict[str, Any]) -> str:
     """Return the figures as tables."""
     counts = f"{_cell(stats['read'])} rows read, {_cell(stats['kept'])} kept by cleaning"
     parts = [
-        f"# Dataset {escape(stats['of'])} of {escape(stats['sem'])}\n",
+        f"# Dataset {sanitise_table_cell(stats['of'])} of {sanitise_table_cell(stats['sem'])}\n",
         f"{counts}; {stats['ungrounded']:,} label values are not in their input: "
         f"`{UNGROUNDED}`.\n",
         _table("Tokens", TOKENS, token_rows(stats)),
@@ -383,8 +385,8 @@ def dataset_stats_markdown(stats: dict[str, Any]) -> str:
 
 
 def _table(title: str, columns: Any, rows: Any) -> str:
-    inert = ([escape(str(cell)) for cell in row] for row in rows)
-    return titled_table(escape(title), columns, inert)
+    inert = ([sanitise_table_cell(str(cell)) for cell in row] for row in rows)
+    return titled_table(sanitise_table_cell(title), columns, inert)
 
 
 def dataset_stats_html(stats: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from sem.core import files, jsonio
 from sem.core.console import titled_table
 from sem.core.project import Project
-from sem.dataset.clean.validation import escape
+from sem.dataset.clean.validation import sanitise_table_cell
 from sem.dataset.split.snapshot_diff import KINDS, Diff
 
 SLOT_COLUMNS = ("slot", "changed", "added", "removed")
@@ -14,7 +14,7 @@ SLOT_COLUMNS = ("slot", "changed", "added", "removed")
 def write_diff_report(project: Project, diff: Diff) -> Path:
     """Write `diff` as JSON and Markdown beside each other; the path of the Markdown."""
     stem = f"dataset_diff_{diff.before.name}_{diff.after.name}"
-    files.write_file(project.reports / f"{stem}.json", jsonio.pretty(diff.as_json()))
+    files.write_file(project.reports / f"{stem}.json", jsonio.pretty_json(diff.as_json()))
     return files.write_file(project.reports / f"{stem}.md", diff_markdown(diff))
 
 
@@ -73,9 +73,9 @@ def _examples(diff: Diff) -> list[tuple[object, ...]]:
     return [
         (
             f"{name}.{slot}",
-            escape(example["id"]),
-            escape(example["before"]),
-            escape(example["after"]),
+            sanitise_table_cell(example["id"]),
+            sanitise_table_cell(example["before"]),
+            sanitise_table_cell(example["after"]),
         )
         for name, task in sorted(diff.tasks.items())
         for slot, changes in sorted(task.slots.items())
@@ -84,4 +84,6 @@ def _examples(diff: Diff) -> list[tuple[object, ...]]:
 
 
 def _ids(diff: Diff) -> list[tuple[object, ...]]:
-    return [(kind, ", ".join(map(escape, ids))) for kind, ids in sorted(diff.ids.items())]
+    return [
+        (kind, ", ".join(map(sanitise_table_cell, ids))) for kind, ids in sorted(diff.ids.items())
+    ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.project import Project
 from sem.dataset.ingest import conversations
 from sem.dataset.split.snapshot import Snapshot
@@ -14,7 +14,9 @@ from sem.dataset.split.snapshot import Snapshot
 def check_export_form(form: str) -> str:
     """Return `form` when it is one that can be written; SemError otherwise."""
     if form not in conversations.FORMS:
-        raise SemError(f"--format {form!r} is none", nearest(form, conversations.FORMS))
+        raise SemError(
+            f"--format {form!r} is none", suggest_nearest_name(form, conversations.FORMS)
+        )
     return form
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, jsonio, settings, state
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.example import Example, from_json
 from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.config import Dataset, Split
 from sem.dataset.split import certificate, splits
-from sem.dataset.split.certificate import proof
+from sem.dataset.split.certificate import count_shared_keys
 from sem.dataset.store import spec_archive, tombstones
 
 # What was ever tested on is never trained on: ids that a new cut may not put into train.
@@ -29,7 +29,7 @@ from sem.dataset.store import spec_archive, tombstones
 # while checking a test answer (data/SEM/golden/held.jsonl, appended to, never rewritten).
 
 
-def ids(project: Project) -> frozenset[str]:
+def list_held_out_ids(project: Project) -> frozenset[str]:
     """Return every id of `project` that must stay out of train."""
     return _ids(_sources(project))
 
@@ -46,10 +46,10 @@ def _ids(paths: Iterable[Path]) -> frozenset[str]:
     )
 
 
-def hold(project: Project, names: Iterable[str], reason: str) -> None:
+def hold_out_examples(project: Project, names: Iterable[str], reason: str) -> None:
     """Keep the examples `names` out of train from the next cut on."""
-    with files.appending(_held(project)) as file:
-        for name in tombstones.living(project, names):
+    with files.open_for_append(_held(project)) as file:
+        for name in tombstones.filter_remaining_ids(project, names):
             files.append_row(file, {"id": name, "reason": reason})
 
 
@@ -93,7 +93,9 @@ class Snapshot:
     def path(self, part: str) -> Path:
         """Return the file of `part`."""
         if part not in splits.PARTS:
-            raise SemError(f"no part {part!r} in a snapshot", nearest(part, splits.PARTS))
+            raise SemError(
+                f"no part {part!r} in a snapshot", suggest_nearest_name(part, splits.PARTS)
+            )
         return self.folder / f"{part}.{self.name}.jsonl"
 
     def examples(self, part: str) -> Iterator[Example]:
@@ -109,20 +111,20 @@ def freeze_snapshot(project: Project, at: datetime) -> tuple[Snapshot, bool]:
     An equal one is not made.
     """
     options = project.settings("dataset", Dataset).split
-    with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
+    with files.lock_file(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
         source = clean.read_clean_facts(project)
-        recover(project, at)
+        recover_freeze(project, at)
         inputs = _inputs(project, source, options)
         last = latest_version(project)
         same = _same(project, last, inputs)
         if same is not None:
             return same, False
-        items = (splits.item(e, options) for e in clean.read_clean_examples(project))
-        cut = splits.cut_splits(items, project.split, ids(project))
+        items = (splits.make_split_item(e, options) for e in clean.read_clean_examples(project))
+        cut = splits.cut_splits(items, project.split, list_held_out_ids(project))
         version = (last or 0) + 1
         facts = _write_parts(project, version, cut, inputs, options)
-        write_new(project.processed / f"v{version}.json", jsonio.pretty(facts).encode())
-        enter(project, version, facts, at)
+        write_new(project.processed / f"v{version}.json", jsonio.pretty_json(facts).encode())
+        enter_in_ledger(project, version, facts, at)
         return load_snapshot(project, version), True
 
 
@@ -133,7 +135,7 @@ def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapsho
     try:
         previous = load_snapshot(project, last)
     except SemError as error:  # a ledger from git without its data, or a damaged part
-        console.note(f"{error.message}: cutting v{(last or 0) + 1}")
+        console.print_note(f"{error.message}: cutting v{(last or 0) + 1}")
         return None
     return previous if previous.facts["inputs"] == inputs else None
 
@@ -176,7 +178,7 @@ def _write_parts(
             file.flush()
             os.fsync(file.fileno())
             file.close()
-    certified = certificate.certify(temporary, inputs["near_threshold"], project.processed)
+    certified = certificate.certify_leakage(temporary, inputs["near_threshold"], project.processed)
     try:
         certificate.enforce_certificate(certified, options.enforced)
     except SemError:
@@ -195,9 +197,9 @@ def _write_parts(
         "tasks": {part: dict(sorted(tasks[part].items())) for part in splits.PARTS},
         "strata": {part: dict(sorted(strata[part].items())) for part in splits.PARTS},
         "domains": {part: dict(sorted(domains[part].items())) for part in splits.PARTS},
-        "quality": splits.quality(cut, project.split),
+        "quality": splits.split_quality(cut, project.split),
         "certificate": certified,
-        "shared": proof(paths, {p: {g.name for g in cut[p]} for p in cut}),
+        "shared": count_shared_keys(paths, {p: {g.name for g in cut[p]} for p in cut}),
     }
 
 
@@ -244,7 +246,7 @@ def write_new(path: Path, content: bytes) -> None:
     publish_part(temporary, path)
 
 
-def recover(project: Project, at: datetime) -> None:
+def recover_freeze(project: Project, at: datetime) -> None:
     """Finish or remove what a killed freeze left."""
     files.remove_temporary_files(project.processed, TEMPORARY)
     listed = read_ledger(project)
@@ -253,9 +255,11 @@ def recover(project: Project, at: datetime) -> None:
         if match is None or f"v{match[1]}" in listed:
             continue
         facts_path = project.processed / f"v{match[1]}.json"
-        facts = state.read_state(facts_path, state.SnapshotFacts) if facts_path.exists() else None
+        facts = (
+            state.read_state_file(facts_path, state.SnapshotFacts) if facts_path.exists() else None
+        )
         if facts and not _faults(project.processed, facts):
-            enter(project, int(match[1]), facts, at)
+            enter_in_ledger(project, int(match[1]), facts, at)
             listed = read_ledger(project)
         else:
             path.unlink()
@@ -324,7 +328,9 @@ def load_snapshot(project: Project, version: int | str | None = None) -> Snapsho
         )
     if number not in versions:
         names = [f"v{n}" for n in versions]
-        raise SemError(f"{project.sem}: no snapshot v{number}", nearest(f"v{number}", names))
+        raise SemError(
+            f"{project.sem}: no snapshot v{number}", suggest_nearest_name(f"v{number}", names)
+        )
     entry = read_ledger(project)[f"v{number}"]
     path = project.processed / f"v{number}.json"
     faults = _faults(project.processed, {"version": number, "sha256": entry["sha256"]})
@@ -338,7 +344,7 @@ def load_snapshot(project: Project, version: int | str | None = None) -> Snapsho
             f"snapshot v{number} changed on disk: {faults[0]}",
             "restore it, or cut a new one with `fab dataset.split`",
         )
-    return Snapshot(number, project.processed, state.read_state(path, state.SnapshotFacts))
+    return Snapshot(number, project.processed, state.read_state_file(path, state.SnapshotFacts))
 
 
 def _number(version: int | str) -> int:
@@ -348,7 +354,7 @@ def _number(version: int | str) -> int:
     return int(match[1])
 
 
-def enter(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
+def enter_in_ledger(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
     """List `version` with its `facts` in the ledger; keep the TaskSpecs it was cut for."""
     spec_archive.archive_specs(project)
     entry = {

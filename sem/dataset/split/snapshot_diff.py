@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 @dataclass
-class Slot:
+class SlotChanges:
     """What happened to one slot in rows that both versions have."""
 
     changed: int = 0
@@ -48,7 +48,7 @@ class Task:
     rows: Counter[str] = field(default_factory=Counter)
     fields: Counter[str] = field(default_factory=Counter)
     moves: Counter[str] = field(default_factory=Counter)
-    slots: dict[str, Slot] = field(default_factory=dict)
+    slots: dict[str, SlotChanges] = field(default_factory=dict)
     input_delta: int = 0
     output_delta: int = 0
 
@@ -96,7 +96,7 @@ def _task_json(task: Task) -> Row:
     }
 
 
-def between(
+def compare_snapshots(
     project: Project, before: str | int, after: str | int, count: Count | None = None
 ) -> Diff:
     """Return the Diff of snapshots `before` and `after`.
@@ -201,7 +201,7 @@ def _slots(task: Task, name: str, old: Any, new: Any) -> None:
             and jsonio.canonical_json(old[slot]) == jsonio.canonical_json(new[slot])
         ):
             continue
-        changes = task.slots.setdefault(slot, Slot())
+        changes = task.slots.setdefault(slot, SlotChanges())
         kind = "changed" if slot in old and slot in new else "added" if slot in new else "removed"
         setattr(changes, kind, getattr(changes, kind) + 1)
         if len(changes.examples) < EXAMPLES:

@@ -90,7 +90,7 @@ ATTEMPTS = 16
 
 
 @dataclass(frozen=True)
-class Item:
+class SplitItem:
     """What the cut needs to know of one example."""
 
     id: str
@@ -120,7 +120,7 @@ class Group:
 Cut = dict[str, list[Group]]
 
 
-def item(example: Example, options: Split) -> Item:
+def make_split_item(example: Example, options: Split) -> SplitItem:
     """Return the Item of `example`: no domain means its document, no document means itself."""
     names = {
         "domain": example.domain and f"domain:{example.domain}",
@@ -135,11 +135,11 @@ def item(example: Example, options: Split) -> Item:
         "domain": example.domain,
     }
     stratum = "|".join(parts[name] for name in options.stratify)
-    tied = certificate.binding(example, options.enforced)
-    return Item(example.id, example.task, group or f"row:{example.id}", stratum, tied)
+    tied = certificate.ties_to_repair(example, options.enforced)
+    return SplitItem(example.id, example.task, group or f"row:{example.id}", stratum, tied)
 
 
-def cut_splits(items: Iterable[Item], split: EvalSplit, held: Collection[str] = ()) -> Cut:
+def cut_splits(items: Iterable[SplitItem], split: EvalSplit, held: Collection[str] = ()) -> Cut:
     """Return the groups of each part; Insufficient when there are fewer groups than parts to fill.
 
     A group with one of the ids `held` goes into test.
@@ -147,16 +147,16 @@ def cut_splits(items: Iterable[Item], split: EvalSplit, held: Collection[str] = 
     groups = group_items(items, held)
     parts = [part for part, ratio in zip(PARTS, _ratios(split), strict=True) if ratio > 0]
     _check(groups, parts)
-    targets = apportion(sum(group.size for group in groups), split)
+    targets = apportion_rows(sum(group.size for group in groups), split)
     attempts = max(1, min(ATTEMPTS, 60_000 // len(groups)))
     salts = [f"{split.seed}:{n}" for n in range(attempts)]
     cuts = [_attempt(groups, targets, parts, salt) for salt in salts]
-    best = min(cuts, key=lambda cut: cost(cut, groups, targets, parts))
-    if cost(best, groups, targets, parts)[0] == 0:
+    best = min(cuts, key=lambda cut: split_cost(cut, groups, targets, parts))
+    if split_cost(best, groups, targets, parts)[0] == 0:
         return best
     # Few groups: what keeps a part small took the only groups that have a task of another part.
     cuts = [_attempt(groups, targets, parts, salt, few=True) for salt in salts]
-    return min([best, *cuts], key=lambda cut: cost(cut, groups, targets, parts))
+    return min([best, *cuts], key=lambda cut: split_cost(cut, groups, targets, parts))
 
 
 def _check(groups: Sequence[Group], parts: Sequence[str]) -> None:
@@ -179,7 +179,7 @@ def _check(groups: Sequence[Group], parts: Sequence[str]) -> None:
         )
 
 
-def group_items(items: Iterable[Item], held: Collection[str] = ()) -> list[Group]:
+def group_items(items: Iterable[SplitItem], held: Collection[str] = ()) -> list[Group]:
     """Return `items` by group, in order of id and name whatever order they come in.
 
     Groups with a link in common are one, under the name that sorts first.
@@ -197,7 +197,7 @@ def group_items(items: Iterable[Item], held: Collection[str] = ()) -> list[Group
     return [groups[name] for name in sorted(groups)]
 
 
-def _joined(items: Sequence[Item]) -> Callable[[str], str]:
+def _joined(items: Sequence[SplitItem]) -> Callable[[str], str]:
     """From the name of a group to the name of the one it became part of."""
     leader: dict[str, str] = {}
 
@@ -215,7 +215,7 @@ def _joined(items: Sequence[Item]) -> Callable[[str], str]:
     return find
 
 
-def apportion(rows: int, split: EvalSplit) -> dict[str, int]:
+def apportion_rows(rows: int, split: EvalSplit) -> dict[str, int]:
     """Return rows of each part by the largest remainder; a part with a ratio gets one at least."""
     exact = [ratio * rows for ratio in _ratios(split)]
     whole = [int(share) for share in exact]
@@ -340,7 +340,7 @@ class _Filler:
         return (min(0, room) if small else min(-group.size, room), need, room / max(1, target))
 
 
-def cost(
+def split_cost(
     cut: Cut, groups: Sequence[Group], targets: dict[str, int], parts: Sequence[str]
 ) -> tuple[float, float, float]:
     """Empty parts and tasks missing from parts, then rows off target, then strata off shares."""
@@ -363,14 +363,14 @@ def _shuffled(salt: str, name: str) -> bytes:
     return hashlib.sha256(f"{salt}:{name}".encode()).digest()
 
 
-def quality(cut: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
+def split_quality(cut: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
     """Return of each part: rows off its target, and how alike its strata are to those of all rows.
 
     The likeness is 1 - the total variation distance of both distributions: 1.0 is the same.
     """
     total = sum((group.strata for groups in cut.values() for group in groups), Counter[str]())
     rows = sum(total.values())
-    targets = apportion(rows, split)
+    targets = apportion_rows(rows, split)
     figures = {}
     for part, groups in cut.items():
         have = sum((group.strata for group in groups), Counter[str]())

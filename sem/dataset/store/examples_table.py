@@ -80,7 +80,7 @@ class Appended:
     skipped: int = 0
 
 
-def outcome(where: str, old: Any, new: tuple[Any, ...], on_conflict: str) -> str:
+def import_outcome(where: str, old: Any, new: tuple[Any, ...], on_conflict: str) -> str:
     """Return which count of Appended the row `new` belongs to when `old` has its id."""
     if old is None:
         return "added"
@@ -94,7 +94,7 @@ def outcome(where: str, old: Any, new: tuple[Any, ...], on_conflict: str) -> str
     return "skipped" if on_conflict == "skip" else "replaced"
 
 
-def batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def batch_items(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Yield `items` in lists of `size`, the last one shorter."""
     batch: list[Any] = []
     for item in items:

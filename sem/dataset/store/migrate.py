@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio, schema, settings
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 from sem.dataset.store import store, store_writer
 from sem.dataset.store.examples_table import RawRow
-from sem.dataset.store.store_writer import Change
+from sem.dataset.store.store_writer import RowChange
 
 KEY = "schema_version"
 REJECTS = "migrate_rejects.jsonl"
@@ -62,7 +62,7 @@ class Map:
 
 
 @dataclass(frozen=True)
-class Step:
+class MigrationStep:
     """Exactly one of the four."""
 
     rename: Rename | None = None
@@ -94,7 +94,7 @@ class Migration:
 
     task: str
     to: int
-    steps: tuple[Step, ...]
+    steps: tuple[MigrationStep, ...]
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -102,16 +102,16 @@ class Migration:
             raise SemError(f"to: {self.to}", "rows without schema_version are 1: start with 2")
 
 
-class Stuck(Exception):
+class MigrationStepError(Exception):
     """A step does not apply to a row; it says why."""
 
 
 @dataclass
-class Migrated:
+class MigrationResult:
     """What a migration did, or would do."""
 
     steps: Counter[str] = field(default_factory=Counter)
-    changes: list[Change] = field(default_factory=list)
+    changes: list[RowChange] = field(default_factory=list)
     stuck: list[dict[str, Any]] = field(default_factory=list)
     # Rows of a task with migrations that are at its version.
     already: int = 0
@@ -132,7 +132,7 @@ def load_migrations(project: Project) -> dict[str, list[Migration]]:
         if migration.task not in project.tasks:
             raise SemError(
                 f"{path}: task {migration.task!r} has no TaskSpec",
-                nearest(migration.task, project.tasks),
+                suggest_nearest_name(migration.task, project.tasks),
             )
         migrations.setdefault(migration.task, []).append(migration)
     for task, listed in migrations.items():
@@ -155,21 +155,21 @@ def schema_version(meta: dict[str, Any]) -> int:
 
 def apply_migrations(
     reference: Any, meta: dict[str, Any], listed: list[Migration]
-) -> tuple[Any, list[Step]]:
+) -> tuple[Any, list[MigrationStep]]:
     """Return `reference` at the newest version of `listed`, and the steps it took.
 
     Stuck when one fails.
     """
-    steps: list[Step] = []
+    steps: list[MigrationStep] = []
     for migration in listed:
         if migration.to > schema_version(meta):
             for step in migration.steps:
                 if not isinstance(reference, dict):
-                    raise Stuck(f"{migration.name}: the reference is no object")
+                    raise MigrationStepError(f"{migration.name}: the reference is no object")
                 try:
                     reference = ACTS[step.kind](dict(reference), step.what)
-                except Stuck as error:
-                    raise Stuck(
+                except MigrationStepError as error:
+                    raise MigrationStepError(
                         f"{migration.name}: {step.kind} {step.what.slot}: {error}"
                     ) from error
                 steps.append(step)
@@ -180,7 +180,7 @@ def _rename(reference: dict[str, Any], step: Rename) -> dict[str, Any]:
     if step.slot not in reference:
         return reference
     if step.to in reference:
-        raise Stuck(f"{step.to} is there already")
+        raise MigrationStepError(f"{step.to} is there already")
     reference[step.to] = reference.pop(step.slot)
     return reference
 
@@ -214,7 +214,7 @@ def _mapped(value: Any, step: Map) -> Any:
         jsonio.canonical_json(value) == jsonio.canonical_json(new) for new in step.values.values()
     ):
         return value
-    raise Stuck(f"{jsonio.canonical_json(value)[:60]} is none of its values")
+    raise MigrationStepError(f"{jsonio.canonical_json(value)[:60]} is none of its values")
 
 
 ACTS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
@@ -225,21 +225,21 @@ ACTS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
 }
 
 
-def plan_migration(project: Project) -> Migrated:
+def plan_migration(project: Project) -> MigrationResult:
     """Return what a migration of `project`'s store would do; nothing is written."""
-    listed, outcome = load_migrations(project), Migrated()
+    listed, outcome = load_migrations(project), MigrationResult()
     if listed:
-        with store.reading(project.store) as opened:
+        with store.open_store(project.store) as opened:
             for row in opened.rows():
                 if row.task in listed:
                     _one(row, listed[row.task], project.tasks[row.task], outcome)
     return outcome
 
 
-def _one(row: RawRow, listed: list[Migration], spec: TaskSpec, outcome: Migrated) -> None:
+def _one(row: RawRow, listed: list[Migration], spec: TaskSpec, outcome: MigrationResult) -> None:
     try:
         change, steps = change_of(row, listed, spec)
-    except Stuck as error:
+    except MigrationStepError as error:
         outcome.stuck.append({"id": row.id, "task": row.task, "reason": str(error)})
         return
     if change is None:
@@ -251,7 +251,7 @@ def _one(row: RawRow, listed: list[Migration], spec: TaskSpec, outcome: Migrated
 
 def change_of(
     row: RawRow, listed: list[Migration], spec: TaskSpec
-) -> tuple[Change | None, list[Step]]:
+) -> tuple[RowChange | None, list[MigrationStep]]:
     """Return the Change that brings `row` to the version `listed` ends at.
 
     None when it is there.
@@ -260,22 +260,22 @@ def change_of(
         meta = jsonio.parse_json(row.metadata) if row.metadata else {}
         reference = jsonio.parse_json(row.reference or "null")
     except ValueError as error:
-        raise Stuck(f"not JSON: {error}"[:200]) from error
+        raise MigrationStepError(f"not JSON: {error}"[:200]) from error
     if not isinstance(meta, dict):
-        raise Stuck("the metadata is no object")
+        raise MigrationStepError("the metadata is no object")
     if schema_version(meta) >= listed[-1].to:
         return None, []
     new, steps = apply_migrations(reference, meta, listed)
     wrong = schema.schema_problems(new, spec.io_schema, limit=1)
     if wrong:
-        raise Stuck(f"breaks io_schema afterwards: {wrong[0]}"[:200])
+        raise MigrationStepError(f"breaks io_schema afterwards: {wrong[0]}"[:200])
     metadata = jsonio.canonical_json({**meta, KEY: listed[-1].to})
-    return Change(str(row.id), jsonio.canonical_json(new), metadata), steps
+    return RowChange(str(row.id), jsonio.canonical_json(new), metadata), steps
 
 
-def run_migration(project: Project) -> tuple[Migrated, Path]:
+def run_migration(project: Project) -> tuple[MigrationResult, Path]:
     """Migrate `project`'s store and its references; the rows left as they are go to a report."""
-    steps = store_writer.migrate(project.store)
+    steps = store_writer.upgrade_store(project.store)
     outcome = plan_migration(project)
     outcome.store = steps
     store_writer.update_store_rows(project.store, outcome.changes)
@@ -284,7 +284,7 @@ def run_migration(project: Project) -> tuple[Migrated, Path]:
     return outcome, path
 
 
-def migration_table(outcome: Migrated) -> Iterator[tuple[str, object]]:
+def migration_table(outcome: MigrationResult) -> Iterator[tuple[str, object]]:
     """Yield `outcome` as table rows."""
     yield from (("store", step) for step in outcome.store)
     yield "rows changed", len(outcome.changes)

@@ -55,7 +55,12 @@ class Marks:
 def of_raw(row: RawRow) -> Marks:
     """Return the Marks of a stored `row`."""
     reference, meta = _value(row.reference), _value(row.metadata)
-    texts = (row.input_text or "", *strings(reference), *strings(meta), row.system_prompt or "")
+    texts = (
+        row.input_text or "",
+        *iter_strings(reference),
+        *iter_strings(meta),
+        row.system_prompt or "",
+    )
     marks = _marks(row.id or "", texts, reference, meta, row.source_id)
     return replace(
         marks, stored=tuple(filter(None, (row.reference, row.metadata, row.slot_specs)))
@@ -69,7 +74,7 @@ def marks_of_json(row: dict[str, Any]) -> Marks:
     meta = next((row[name] for name in SPELLINGS["meta"] if name in row), None)
     texts = (
         str(input_text),
-        *strings({k: v for k, v in row.items() if k != "id" and v != input_text}),
+        *iter_strings({k: v for k, v in row.items() if k != "id" and v != input_text}),
     )
     return _marks(str(row.get("id") or ""), texts, reference, meta, row.get("source_id"))
 
@@ -95,16 +100,16 @@ def fold_letters(text: str) -> str:
     return letters if letters.isascii() else NOT_WORD.sub("", letters)
 
 
-def strings(value: Any) -> Iterator[str]:
+def iter_strings(value: Any) -> Iterator[str]:
     """Yield every text inside `value`; the keys of objects are no texts."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from strings(inner)
+            yield from iter_strings(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from strings(inner)
+            yield from iter_strings(inner)
 
 
 def _page(text: str) -> str:

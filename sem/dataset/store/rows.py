@@ -33,7 +33,7 @@ class Reject(Exception):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRow:
     """A row whose reference and metadata are in order; its page is still raw."""
 
     id: str
@@ -52,7 +52,7 @@ class Prepared:
     notes: tuple[str, ...] = field(default=())
 
 
-def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepared:
+def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> PreparedRow:
     """Return `row` checked against its task; Reject with the reason when it does not pass."""
     if not row.id or not row.id.strip():
         raise Reject("no_id")
@@ -68,7 +68,7 @@ def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepar
     facts, more = _facts(row, meta, before, reference)
     notes += more if has_marker else (*more, "page_marker_missing")
     notes += _alternatives(meta, spec)
-    return Prepared(
+    return PreparedRow(
         id=row.id,
         spec=spec,
         options=task_options,
@@ -98,7 +98,7 @@ def cut_prompt(prompt: str, options: TaskOptions) -> tuple[str, str, bool]:
         return "", tail, start >= 0
     # A comment, doctype or stray text may open the page: the page starts at the first `<`.
     opened = tail.find("<", 0, tag.start() + 1)
-    return text.normalise(tail[:opened]), tail[opened:], start >= 0
+    return text.normalise_text(tail[:opened]), tail[opened:], start >= 0
 
 
 def _meta(stored: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -139,7 +139,7 @@ def _task(row: RawRow, meta: dict[str, Any], tasks: dict[str, TaskSpec]) -> Task
 def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
     if stored is None or not stored.strip():
         raise Reject("no_reference")
-    value = tidy(_parsed(stored, spec))
+    value = clean_strings(_parsed(stored, spec))
     if options.nulls == "fill":
         value = shape.fill_nulls(value, spec.io_schema, spec.io_schema)
     problems = schema.schema_problems(value, spec.io_schema, limit=3)
@@ -149,7 +149,7 @@ def _reference(stored: str | None, spec: TaskSpec, options: TaskOptions) -> Any:
 
 
 def _parsed(stored: str, spec: TaskSpec) -> Any:
-    allowed = shape.types(shape.resolve_shape(spec.io_schema, spec.io_schema))
+    allowed = shape.schema_types(shape.resolve_shape(spec.io_schema, spec.io_schema))
     is_text = "string" in allowed
     try:
         # Prose is an answer where a text is wanted: what stands in it is not cut out.
@@ -174,14 +174,14 @@ def _fenced(stored: str) -> Any:
     return jsonio.parse_json(fence[2] if fence else stored)
 
 
-def tidy(value: Any) -> Any:
+def clean_strings(value: Any) -> Any:
     """Return `value` with its texts as cleaned pages spell them, or no model could copy them."""
     if isinstance(value, str):
-        return text.clean(value).strip()
+        return text.clean_text(value).strip()
     if isinstance(value, list):
-        return [tidy(inner) for inner in value]
+        return [clean_strings(inner) for inner in value]
     if isinstance(value, dict):
-        return {text.clean(key): tidy(inner) for key, inner in value.items()}
+        return {text.clean_text(key): clean_strings(inner) for key, inner in value.items()}
     return value
 
 
@@ -252,7 +252,7 @@ def _system_prompt(
     named = row.system_prompt or _text(meta.get("system_prompt"))
     if options.system_prompt == "task" or not named or named.strip() == spec.system_prompt.strip():
         return None
-    return text.normalise(named)
+    return text.normalise_text(named)
 
 
 def _slot_specs(row: RawRow, spec: TaskSpec) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ WHOLE = "answer"
 
 
 @dataclass(frozen=True)
-class Touched:
+class TouchedSlots:
     """What a change of a TaskSpec touches: slots of every row of its task, and why."""
 
     slots: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ def archive_specs(project: Project) -> None:
     for spec in project.tasks.values():
         path = spec_archive_folder(project) / f"{spec.fingerprint()}.json"
         if not path.exists():
-            files.write_file(path, jsonio.pretty(spec.as_json()))
+            files.write_file(path, jsonio.pretty_json(spec.as_json()))
 
 
 def find_archived_spec(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None:
@@ -43,36 +43,36 @@ def find_archived_spec(project: Project, task: str, fingerprint: str) -> dict[st
     """
     path = spec_archive_folder(project) / f"{fingerprint}.json"
     if path.exists():
-        return state.read_state(path, state.KeptSpec)
+        return state.read_state_file(path, state.KeptSpec)
     for plan in sorted(project.adapters.glob("*/run.json")):
-        document = state.read_state(plan, state.Plan)
+        document = state.read_state_file(plan, state.RunPlan)
         if document.get("task_hashes", {}).get(task) == fingerprint:
             return document["tasks"][task]
     return None
 
 
-def touched(old: dict[str, Any] | None, new: TaskSpec) -> Touched:
+def find_touched_slots(old: dict[str, Any] | None, new: TaskSpec) -> TouchedSlots:
     """Return the slots of `new` that `old`'s references cannot be right for any more.
 
     Another prompt touches all of them; another io_schema those whose own schema differs; rubric,
     split and example touch none. An `old` that is not known touches all.
     """
-    slots = tuple(sorted(shape.properties(new.io_schema, new.io_schema))) or (WHOLE,)
+    slots = tuple(sorted(shape.schema_properties(new.io_schema, new.io_schema))) or (WHOLE,)
     now = new.as_json()
     if old is None:
-        return Touched(slots, "unknown")
+        return TouchedSlots(slots, "unknown")
     if any(old.get(key) != now.get(key) for key in PROMPT):
-        return Touched(slots, "prompt")
+        return TouchedSlots(slots, "prompt")
     before, after = (_slots(spec) for spec in (old, now))
     changed = tuple(sorted(slot for slot in after if before.get(slot) != after[slot]))
-    return Touched(changed, "schema" if changed else "")
+    return TouchedSlots(changed, "schema" if changed else "")
 
 
 def _slots(spec: dict[str, Any]) -> dict[str, str]:
     """Return each slot's own schema and labels, as text that can be compared."""
     io_schema = spec["io_schema"]
     labels = spec.get("label_enums") or {}
-    properties = shape.properties(io_schema, io_schema) or {WHOLE: io_schema}
+    properties = shape.schema_properties(io_schema, io_schema) or {WHOLE: io_schema}
     return {
         slot: jsonio.canonical_json([shape.describe_shape(inner, io_schema), labels.get(slot)])
         for slot, inner in properties.items()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files
-from sem.core.errors import Busy, SemError, nearest
+from sem.core.errors import Busy, SemError, suggest_nearest_name
 from sem.dataset.store import examples_table, utf8_connection
 from sem.dataset.store.examples_table import (
     CAPTURE,
@@ -24,7 +24,7 @@ from sem.dataset.store.examples_table import (
     NEEDED,
     Appended,
     RawRow,
-    batched,
+    batch_items,
 )
 
 # DuckDB 1.2 and later can read what is written here; 2.0's own default locks 1.x out.
@@ -76,7 +76,7 @@ class Store:
         import duckdb
 
         if utf8_connection.not_utf8_error(self.path, error) is None:
-            return explained(self.path, error)
+            return explain_duckdb_error(self.path, error)
         for name, column in self.columns.items():
             broken = f"{column} IS NOT NULL AND try(decode(encode({column}))) IS NULL"
             if name == "capture":
@@ -86,7 +86,7 @@ class Store:
             with suppress(duckdb.Error):
                 if row := self.connection.execute(query).fetchone():
                     return utf8_connection.not_utf8(self.path, f"row {row[0]!r}: its {name}")
-        return explained(self.path, error)
+        return explain_duckdb_error(self.path, error)
 
     def ids(self) -> Iterator[str]:
         """Yield the id of every row."""
@@ -96,11 +96,11 @@ class Store:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Store]:
+def open_store(path: Path) -> Iterator[Store]:
     """The store at `path`, opened read-only; raise SemError when it is not one or has no rows."""
     import duckdb
 
-    table, connection = table_name(), connect(path)
+    table, connection = table_name(), connect_read_only(path)
     try:
         columns = _columns(connection, path, table)
         count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
@@ -110,7 +110,7 @@ def reading(path: Path) -> Iterator[Store]:
             )
         yield Store(path, table, columns, count, connection)
     except duckdb.Error as error:
-        raise explained(path, error) from error
+        raise explain_duckdb_error(path, error) from error
     finally:
         connection.close()
 
@@ -123,7 +123,7 @@ def table_name() -> str:
     return name
 
 
-def connect(path: Path) -> Any:
+def connect_read_only(path: Path) -> Any:
     """Return a read-only connection to the store at `path`.
 
     Raise SemError when it cannot be opened.
@@ -139,10 +139,10 @@ def connect(path: Path) -> Any:
             str(path), read_only=True, config={**CLOSED, "lock_configuration": "true"}
         )
     except duckdb.Error as error:
-        raise explained(path, error) from error
+        raise explain_duckdb_error(path, error) from error
 
 
-def explained(path: Path, error: object) -> SemError:
+def explain_duckdb_error(path: Path, error: object) -> SemError:
     """Return what to say of DuckDB's `error` on the store at `path`."""
     if fault := utf8_connection.not_utf8_error(path, error):
         return fault
@@ -180,7 +180,7 @@ def _columns(connection: Any, path: Path, table: str) -> dict[str, str]:
         if name not in columns:
             raise SemError(
                 f"{path}: table {table!r} has no column {FIELDS[name][0]!r}",
-                f"it has {', '.join(sorted(types))[:200]}; {nearest(FIELDS[name][0], types)}",
+                f"it has {', '.join(sorted(types))[:200]}; {suggest_nearest_name(FIELDS[name][0], types)}",
             )
     captured = [column for column in CAPTURE if column in types]
     if captured:
@@ -213,15 +213,17 @@ def store_records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     """Every row of the table at `path` with all its columns, for a mapping to choose from."""
     import duckdb
 
-    table, connection = table_name(), connect(path)
+    table, connection = table_name(), connect_read_only(path)
     try:
         _check_table(connection, path, table)
         query = f"SELECT * FROM {table}"  # noqa: S608 - a checked name
         names = [column[0] for column in connection.execute(f"{query} LIMIT 0").description]
-        rows = utf8_connection.fetch_rows(connection, query, (), BATCH, partial(explained, path))
+        rows = utf8_connection.fetch_rows(
+            connection, query, (), BATCH, partial(explain_duckdb_error, path)
+        )
         yield (dict(zip(names, row, strict=True)) for row in rows)
     except duckdb.Error as error:
-        raise explained(path, error) from error
+        raise explain_duckdb_error(path, error) from error
     finally:
         connection.close()
 
@@ -235,7 +237,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
     import duckdb
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.lock(path.with_name(path.name + ".lock"), str(path)):
+    with files.lock_file(path.with_name(path.name + ".lock"), str(path)):
         # A new store appears whole: one torn while its header is written opens never again.
         place = path if path.exists() else path.with_name(path.name + ".new")
         remove_store_leftovers(path)
@@ -243,7 +245,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
         try:
             connection.execute("BEGIN")
             _ensure_table(connection, path)
-            appended = insert(connection, path, rows, on_conflict)
+            appended = insert_rows(connection, path, rows, on_conflict)
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
         except duckdb.Error as error:
@@ -279,7 +281,7 @@ def open_for_writing(path: Path) -> Any:
     try:
         return utf8_connection.connect(str(path), config=config)
     except duckdb.Error as error:
-        raise explained(path, error) from error
+        raise explain_duckdb_error(path, error) from error
 
 
 def _ensure_table(connection: Any, path: Path) -> None:
@@ -294,16 +296,16 @@ def _ensure_table(connection: Any, path: Path) -> None:
     _check_table(connection, path, "examples")
 
 
-def insert(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str) -> Appended:
+def insert_rows(connection: Any, path: Path, rows: Iterable[RawRow], on_conflict: str) -> Appended:
     """Add `rows` within the transaction of `connection`, to the store at `path`."""
     counts = vars(Appended()).copy()
-    for batch in batched(rows, BATCH):
+    for batch in batch_items(rows, BATCH):
         fresh: dict[str, tuple[Any, ...]] = {}
         existing = _existing(connection, [row.id for row in batch])
         for row in batch:
             values = row.columns()
             old = fresh.get(values[0]) or existing.get(values[0])
-            kind = examples_table.outcome(str(path), old, values, on_conflict)
+            kind = examples_table.import_outcome(str(path), old, values, on_conflict)
             counts[kind] += 1
             if kind in ("added", "replaced"):
                 fresh[values[0]] = values

@@ -16,7 +16,7 @@ from sem.dataset.store.examples_table import RawRow
 
 
 @dataclass(frozen=True)
-class Change:
+class RowChange:
     """A row's new reference and metadata, as JSON text."""
 
     id: str
@@ -39,11 +39,11 @@ def store_version(path: Path) -> int:
     """Return the version of the store at `path`; raise SemError when a newer Sem wrote it."""
     import duckdb
 
-    connection = store.connect(path)
+    connection = store.connect_read_only(path)
     try:
         version = _version(connection)
     except duckdb.Error as error:
-        raise store.explained(path, error) from error
+        raise store.explain_duckdb_error(path, error) from error
     finally:
         connection.close()
     if version > CURRENT:
@@ -61,7 +61,7 @@ def _version(connection: Any) -> int:
     return int(connection.execute("SELECT max(version) FROM schema_meta").fetchone()[0] or 1)
 
 
-def migrate(path: Path) -> list[str]:
+def upgrade_store(path: Path) -> list[str]:
     """Bring the store at `path` to CURRENT; what each step did, none when it was there."""
     if store_version(path) == CURRENT:
         return []
@@ -77,7 +77,7 @@ def migrate(path: Path) -> list[str]:
     return descriptions
 
 
-def update_store_rows(path: Path, changes: Iterable[Change]) -> int:
+def update_store_rows(path: Path, changes: Iterable[RowChange]) -> int:
     """Give rows of the store at `path` their `changes`, all or none; how many there were."""
     values = [[change.reference, change.metadata, change.id] for change in changes]
 
@@ -92,7 +92,7 @@ def update_store_rows(path: Path, changes: Iterable[Change]) -> int:
 
 
 @dataclass(frozen=True)
-class Exchanged:
+class OriginCounts:
     """What became of the rows of one origin."""
 
     added: int = 0
@@ -101,7 +101,7 @@ class Exchanged:
     removed: int = 0
 
 
-def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
+def replace_origin_rows(path: Path, rows: Iterable[RawRow], origin: str) -> OriginCounts:
     """Make `rows` the only ones of `origin` in the store at `path`, in one transaction.
 
     A row's origin is `reference_source` in its metadata. Rows of other origin stay as they are;
@@ -109,8 +109,10 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
     """
     fresh = {str(row.id): row for row in rows}
     if not path.exists():
-        return Exchanged(added=store.append_store_rows(path, fresh.values()).added if fresh else 0)
-    connection = store.connect(path)
+        return OriginCounts(
+            added=store.append_store_rows(path, fresh.values()).added if fresh else 0
+        )
+    connection = store.connect_read_only(path)
     try:
         old = _of_origin(connection, path, origin)
     finally:
@@ -124,12 +126,12 @@ def exchange(path: Path, rows: Iterable[RawRow], origin: str) -> Exchanged:
         if stale_ids:
             names = [[name] for name in stale_ids]
             connection.executemany("DELETE FROM examples WHERE id = ?", names)
-        store.insert(connection, path, changed, "replace")
-        store.insert(connection, path, added, "error")
+        store.insert_rows(connection, path, changed, "replace")
+        store.insert_rows(connection, path, added, "error")
 
     if stale_ids or changed or added:
         _within(path, act)
-    return Exchanged(len(added), len(same), len(changed), len(stale_ids))
+    return OriginCounts(len(added), len(same), len(changed), len(stale_ids))
 
 
 def count_other_origins(path: Path, origin: str) -> int:
@@ -141,7 +143,7 @@ def count_other_origins(path: Path, origin: str) -> int:
         return 0
     import duckdb
 
-    connection = store.connect(path)
+    connection = store.connect_read_only(path)
     try:
         query = (
             "SELECT count(*) FROM examples WHERE "
@@ -149,7 +151,7 @@ def count_other_origins(path: Path, origin: str) -> int:
         )
         return int(connection.execute(query, [origin]).fetchone()[0])
     except duckdb.Error as error:
-        raise store.explained(path, error) from error
+        raise store.explain_duckdb_error(path, error) from error
     finally:
         connection.close()
 
@@ -166,14 +168,14 @@ def _of_origin(connection: Any, path: Path, origin: str) -> dict[str, tuple[Any,
     try:
         return {row[0]: row for row in connection.execute(query, [origin]).fetchall()}
     except duckdb.Error as error:
-        raise store.explained(path, error) from error
+        raise store.explain_duckdb_error(path, error) from error
 
 
 def _within(path: Path, act: Callable[[Any], None]) -> None:
     """Let `act` work in one transaction on the store at `path`, alone."""
     import duckdb
 
-    with files.lock(path.with_name(path.name + ".lock"), str(path)):
+    with files.lock_file(path.with_name(path.name + ".lock"), str(path)):
         connection = store.open_for_writing(path)
         try:
             connection.execute("BEGIN")

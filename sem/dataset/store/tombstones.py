@@ -31,7 +31,7 @@ KINDS = ("id", "content", "page", "source", "domain", "person")
 
 
 @dataclass(frozen=True)
-class Stones:
+class Tombstones:
     """Everything that was taken down, as keyed digests by kind."""
 
     salt: bytes = b""
@@ -87,13 +87,13 @@ class Stones:
         )
 
 
-def stones_of_json(value: dict[str, Any]) -> Stones:
+def stones_of_json(value: dict[str, Any]) -> Tombstones:
     """Return the Stones that `value`, their as_json(), describes."""
     if not value:
-        return Stones()
+        return Tombstones()
     digests = {kind: frozenset(values) for kind, values in value["digests"].items()}
     people = frozenset((form, int(words)) for form, words in value["people"])
-    return Stones(bytes.fromhex(value["salt"]), digests, people)
+    return Tombstones(bytes.fromhex(value["salt"]), digests, people)
 
 
 def governance_folder(project: Project) -> Path:
@@ -101,14 +101,14 @@ def governance_folder(project: Project) -> Path:
     return project.root / "data" / project.sem / "governance"
 
 
-def load_tombstones(project: Project) -> Stones:
+def load_tombstones(project: Project) -> Tombstones:
     """`project`'s tombstones.
 
     Raise SemError when they cannot be compared because the salt is gone.
     """
     path, key = governance_folder(project) / NAME, governance_folder(project) / SALT
     if not path.exists():
-        return Stones()
+        return Tombstones()
     if not key.exists():
         raise SemError(
             f"{key}: no such file: what was taken down can no longer be told",
@@ -122,7 +122,7 @@ def load_tombstones(project: Project) -> Stones:
             stone = state.check_state(row, state.PersonStone, f"{path}:{number}")
             people.add((stone["form"], stone["words"]))
     frozen = {kind: frozenset(values) for kind, values in digests.items()}
-    return Stones(_salt(key), frozen, frozenset(people))
+    return Tombstones(_salt(key), frozen, frozenset(people))
 
 
 def _salt(path: Path) -> bytes:
@@ -137,21 +137,21 @@ def _salt(path: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def keyed(project: Project) -> Stones:
+def load_salted_tombstones(project: Project) -> Tombstones:
     """`project`'s tombstones with a salt, which is made when there is none yet."""
     path = governance_folder(project) / SALT
     if not path.exists() and not (governance_folder(project) / NAME).exists():
-        with files.replacing(path, 0o600) as file:
+        with files.open_atomic_file(path, 0o600) as file:
             file.write(secrets.token_hex(SALT_BYTES).encode())
     stones = load_tombstones(project)
-    return stones if stones else Stones(_salt(path))
+    return stones if stones else Tombstones(_salt(path))
 
 
 def add_tombstones(project: Project, stones: Iterable[dict[str, Any]]) -> int:
     """Write `stones` (kind, digest, takedown, at, reason) that are not there yet; how many."""
     digests = load_tombstones(project).digests
     added = 0
-    with files.appending(governance_folder(project) / NAME) as file:
+    with files.open_for_append(governance_folder(project) / NAME) as file:
         for stone in stones:
             if stone["digest"] not in digests.get(stone["kind"], ()):
                 files.append_row(file, stone)
@@ -174,13 +174,15 @@ def drop_taken_down(
             yield row
 
 
-def living(project: Project, names: Iterable[str]) -> list[str]:
+def filter_remaining_ids(project: Project, names: Iterable[str]) -> list[str]:
     """Return those of the ids `names` that were not taken down."""
     stones = load_tombstones(project)
     return [name for name in names if not stones.has("id", name)]
 
 
-def spared(project: Project, examples: Iterable[Example], where: str) -> list[Example]:
+def filter_remaining_examples(
+    project: Project, examples: Iterable[Example], where: str
+) -> list[Example]:
     """Return those of `examples`, read from `where`, that were not taken down.
 
     The others are named.
@@ -189,7 +191,7 @@ def spared(project: Project, examples: Iterable[Example], where: str) -> list[Ex
     rest = []
     for example in examples:
         if stones and stones.holds(row_marks.marks_of_json(example.as_json())):
-            console.note(f"{where}: {example.id}: {REASON}, left out")
+            console.print_note(f"{where}: {example.id}: {REASON}, left out")
         else:
             rest.append(example)
     return rest

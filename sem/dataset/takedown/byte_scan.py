@@ -25,7 +25,7 @@ from sem.dataset.personal import person
 from sem.dataset.personal.person import Person
 from sem.dataset.store import row_marks
 from sem.dataset.takedown import erase
-from sem.dataset.takedown.shingles import Trace
+from sem.dataset.takedown.shingles import ShingleSet
 
 ROOTS = ("data", "reports", "models", "configs", "evals", "wandb")
 WEIGHTS = {".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".npy", ".npz"}
@@ -51,10 +51,10 @@ DATABASE = SqliteHolds(
 
 
 @dataclass(frozen=True)
-class Sought:
+class ScanTarget:
     """What was erased: its shingles, the ids of its rows, the people it was about."""
 
-    trace: Trace
+    trace: ShingleSet
     names: frozenset[str] = frozenset()
     people: tuple[Person, ...] = ()
 
@@ -63,7 +63,7 @@ class Sought:
         if self.trace.count(data):
             return True
         text = data.decode("utf-8", "replace") if self.people else ""
-        return any(person.mentions(text, target) for target in self.people)
+        return any(person.mentions_person(text, target) for target in self.people)
 
     def named(self, data: bytes) -> bool:
         """Return whether `data` spells one of the ids, with nothing but punctuation around it."""
@@ -114,7 +114,7 @@ def _names(value: Any) -> Iterator[str]:
 
 
 @dataclass
-class Found:
+class ScanResult:
     """What a scan met: files with traces, how many it read, what it could not read."""
 
     hits: list[str] = field(default_factory=list)  # relative to the root
@@ -126,11 +126,11 @@ class Found:
 
 
 def scan_tree(
-    project: Project, sought: Sought, note: Callable[[Path], object] | None = None
-) -> Found:
+    project: Project, sought: ScanTarget, note: Callable[[Path], object] | None = None
+) -> ScanResult:
     """Return every trace of `sought` below `project`'s root."""
-    scan = Found()
-    for path in paths(project):
+    scan = ScanResult()
+    for path in paths_to_scan(project):
         if path.suffix in WEIGHTS or path.name in VOCABULARY:
             kind = "weights and vocabularies"
             scan.left_out[kind] = scan.left_out.get(kind, 0) + 1
@@ -139,16 +139,16 @@ def scan_tree(
             note(path)
         scan.read += 1
         scan.bytes += path.stat().st_size
-        where = shown(project, path)
+        where = receipt_path(project, path)
         try:
-            if holds(path, sought):
+            if holds_trace(path, sought):
                 scan.hits.append(where)
         except UNREADABLE as error:
             scan.unreadable[where] = " ".join(str(error).split())[:160]
     return scan
 
 
-def paths(project: Project) -> Iterator[Path]:
+def paths_to_scan(project: Project) -> Iterator[Path]:
     """Yield the files of `project`'s root that could hold rows, its store included, in order."""
     roots = [project.root / name for name in ROOTS]
     candidates = {path for root in roots if root.is_dir() for path in root.rglob("*")}
@@ -165,16 +165,16 @@ def paths(project: Project) -> Iterator[Path]:
             yield path
 
 
-def shown(project: Project, path: Path) -> str:
+def receipt_path(project: Project, path: Path) -> str:
     """Return `path` as a receipt names it."""
     return path.relative_to(project.root).as_posix() if project.root in path.parents else str(path)
 
 
-def holds(path: Path, sought: Sought) -> bool:
+def holds_trace(path: Path, sought: ScanTarget) -> bool:
     """Return whether the file at `path`, read by what it is, holds a trace of `sought`."""
     if any(sought.inside(block) or sought.named(block) for block in file_blocks(path)):
         return True
-    return any(sought.trace.count(block) >= RAW_LEAST for block in leftovers(path))
+    return any(sought.trace.count(block) >= RAW_LEAST for block in database_blocks(path))
 
 
 def file_blocks(path: Path) -> Iterator[bytes]:
@@ -191,8 +191,10 @@ def file_blocks(path: Path) -> Iterator[bytes]:
     elif head.startswith(b"SQLite format 3"):
         yield from join_texts(text for value in _sqlite(path) for text in _values(value))
     elif head.startswith(b"PAR1"):
-        with parquet_files.parquet(path) as records:
-            yield from join_texts(text for record in records for text in row_marks.strings(record))
+        with parquet_files.open_parquet(path) as records:
+            yield from join_texts(
+                text for record in records for text in row_marks.iter_strings(record)
+            )
     elif head.startswith(b"\x1f\x8b"):
         with gzip.open(path, "rb") as file:
             yield from _texts(file, path.name.removesuffix(".gz"))
@@ -203,7 +205,7 @@ def file_blocks(path: Path) -> Iterator[bytes]:
                     yield from _texts(file, entry.filename)
 
 
-def leftovers(path: Path) -> Iterator[bytes]:
+def database_blocks(path: Path) -> Iterator[bytes]:
     """Yield the bytes of a database file as they stand: deleted rows can lie in its free pages."""
     if _is_database(_head(path)):
         with path.open("rb") as file:

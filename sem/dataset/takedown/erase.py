@@ -22,7 +22,7 @@ SIDE_FILES = ("", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp")
 BATCH = 256
 
 
-def erase(path: Path, names: Collection[str]) -> int:
+def erase_rows(path: Path, names: Collection[str]) -> int:
     """Remove the rows `names` from the store at `path` for good; how many there were.
 
     The old file stays whole until the new one is synced and takes its name.
@@ -31,7 +31,7 @@ def erase(path: Path, names: Collection[str]) -> int:
 
     if not path.exists():
         return 0
-    with files.lock(path.with_name(path.name + ".lock"), str(path)):
+    with files.lock_file(path.with_name(path.name + ".lock"), str(path)):
         fresh = path.with_name(path.name + ".new")
         store.remove_store_leftovers(path)
         try:
@@ -143,7 +143,7 @@ def store_texts(path: Path) -> Iterator[str]:
     import duckdb
 
     try:
-        connection = store.connect(path)
+        connection = store.connect_read_only(path)
         query = "SELECT table_name FROM duckdb_tables() WHERE NOT internal"
         for (name,) in connection.execute(query).fetchall():
             quoted = name.replace('"', '""')
@@ -152,4 +152,4 @@ def store_texts(path: Path) -> Iterator[str]:
                 yield from (value for row in batch for value in row if value)
         connection.close()
     except duckdb.Error as error:
-        raise store.explained(path, error) from error
+        raise store.explain_duckdb_error(path, error) from error

@@ -22,7 +22,7 @@ from sem.core.sqlite_files import sqlite_faults, typed_row
 from sem.dataset.clean import clean
 from sem.dataset.split import snapshot
 from sem.dataset.takedown import byte_scan
-from sem.dataset.takedown.byte_scan import Sought
+from sem.dataset.takedown.byte_scan import ScanTarget
 
 # The takedown's own steps rewrite these and parts.
 OWN_STEPS = ("clean.jsonl", "rejects.jsonl")
@@ -31,17 +31,17 @@ DOCUMENTS = {".json", ".md", ".html", ".txt", ".log", ".yaml", ".yml", ".png", "
 
 
 @dataclass
-class Purged:
+class PurgeResult:
     """How many rows went from which file, and which documents were removed."""
 
     rows: dict[str, int] = field(default_factory=dict)
     documents: list[str] = field(default_factory=list)
 
 
-def purge_files(project: Project, sought: Sought) -> Purged:
+def purge_files(project: Project, sought: ScanTarget) -> PurgeResult:
     """Rewrite or remove every file of `project`'s own that holds a trace of `sought`."""
-    purged = Purged()
-    for path in list(byte_scan.paths(project)):
+    purged = PurgeResult()
+    for path in list(byte_scan.paths_to_scan(project)):
         if not is_own(project, path):
             continue
         if path.name.startswith(".tmp-") or ".building-" in path.as_posix():
@@ -50,7 +50,7 @@ def purge_files(project: Project, sought: Sought) -> Purged:
             continue
         if path.suffix in byte_scan.WEIGHTS or not _is_hit(path, sought):
             continue
-        where = byte_scan.shown(project, path)
+        where = byte_scan.receipt_path(project, path)
         way = WAYS.get(path.name) or WAYS.get(path.suffix)
         if way is not None:
             purged.rows[where] = way(path, sought)
@@ -107,22 +107,22 @@ def is_frozen(name: str) -> bool:
     return stem in ("train", "val", "test") and rest.startswith("v") and rest.endswith(".jsonl")
 
 
-def _is_hit(path: Path, sought: Sought) -> bool:
+def _is_hit(path: Path, sought: ScanTarget) -> bool:
     try:
-        return byte_scan.holds(path, sought)
+        return byte_scan.holds_trace(path, sought)
     except byte_scan.UNREADABLE:
         # The scan at the end names it as unreadable.
         return False
 
 
-def _lines(path: Path, sought: Sought) -> int:
+def _lines(path: Path, sought: ScanTarget) -> int:
     count = 0
-    with path.open("rb") as old, files.replacing(path) as new:
+    with path.open("rb") as old, files.open_atomic_file(path) as new:
         count = _sift(old, new.write, sought)
     return count
 
 
-def _sift(lines: object, write: Callable[[bytes], object], sought: Sought) -> int:
+def _sift(lines: object, write: Callable[[bytes], object], sought: ScanTarget) -> int:
     count = 0
     for line in lines:  # type: ignore[attr-defined]
         if _is_row(line, sought):
@@ -132,23 +132,23 @@ def _sift(lines: object, write: Callable[[bytes], object], sought: Sought) -> in
     return count
 
 
-def _is_row(line: bytes, sought: Sought) -> bool:
+def _is_row(line: bytes, sought: ScanTarget) -> bool:
     try:
         return sought.is_row(jsonio.parse_json(line.decode("utf-8")))
     except ValueError:  # a torn line has no fields: what it spells decides
         return sought.inside(line) or sought.named(line)
 
 
-def _packed_lines(path: Path, sought: Sought) -> int:
+def _packed_lines(path: Path, sought: ScanTarget) -> int:
     with (
         gzip.open(path, "rb") as old,
-        files.replacing(path) as file,
+        files.open_atomic_file(path) as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as new,
     ):
         return _sift(old, new.write, sought)
 
 
-def _table(path: Path, sought: Sought) -> int:
+def _table(path: Path, sought: ScanTarget) -> int:
     text = path.read_bytes().decode("utf-8-sig")
     buffer, count = io.StringIO(newline=""), 0
     writer = csv.writer(buffer, lineterminator="\n")
@@ -161,7 +161,7 @@ def _table(path: Path, sought: Sought) -> int:
     return count
 
 
-def _golden(path: Path, sought: Sought) -> int:
+def _golden(path: Path, sought: ScanTarget) -> int:
     """Return a golden set as a person wrote it.
 
     Its list, wherever it stands, without the entries.
@@ -173,11 +173,11 @@ def _golden(path: Path, sought: Sought) -> int:
         rest = [entry for entry in entries if not sought.is_row(entry)]
         count += len(entries) - len(rest)
         entries[:] = rest
-    files.write_file(path, jsonio.pretty(value))
+    files.write_file(path, jsonio.pretty_json(value))
     return count
 
 
-def _sqlite(path: Path, sought: Sought) -> int:
+def _sqlite(path: Path, sought: ScanTarget) -> int:
     """Return rows of every table; VACUUM writes a new file, so that no free page keeps them."""
     count = 0
     with (
@@ -200,7 +200,7 @@ def _sqlite(path: Path, sought: Sought) -> int:
     return count
 
 
-def _archive(path: Path, sought: Sought) -> int:
+def _archive(path: Path, sought: ScanTarget) -> int:
     """Return a night's ZIP: its JSON lines without the rows, its documents without those that
     hit.
     """
@@ -219,7 +219,7 @@ def _archive(path: Path, sought: Sought) -> int:
     return count
 
 
-def _member(path: Path, sought: Sought) -> int:
+def _member(path: Path, sought: ScanTarget) -> int:
     if not _is_hit(path, sought):
         return 0
     way = WAYS.get(path.suffix)
@@ -229,7 +229,7 @@ def _member(path: Path, sought: Sought) -> int:
     return 1
 
 
-WAYS: dict[str, Callable[[Path, Sought], int]] = {
+WAYS: dict[str, Callable[[Path, ScanTarget], int]] = {
     GOLDEN: _golden,
     ".jsonl": _lines,
     ".gz": _packed_lines,

@@ -19,11 +19,11 @@ from sem.dataset.personal.person import Person
 from sem.dataset.split import splits
 from sem.dataset.store import row_marks, rows, store
 from sem.dataset.store.row_marks import Marks
-from sem.dataset.takedown.shingles import Trace
+from sem.dataset.takedown.shingles import ShingleSet
 
 
 @dataclass(frozen=True)
-class Ask:
+class TakedownRequest:
     """What is to go: ids, documents, registered domains, people; and why."""
 
     ids: tuple[str, ...] = ()
@@ -44,29 +44,31 @@ class Ask:
             return "source"
         if any(domain in self.domains for domain in row.domains):
             return "domain"
-        named = (person.mentions(text, target) for target in self.people for text in row.texts)
+        named = (
+            person.mentions_person(text, target) for target in self.people for text in row.texts
+        )
         return "person" if any(named) else None
 
 
 def parse_request(
     ids: list[str], sources: list[str], domains: list[str], people: list[str], reason: str
-) -> Ask:
+) -> TakedownRequest:
     """Return the Ask in what a user wrote; the SemError names what cannot be looked for."""
     hosts = [rows.registered_domain(text) for text in domains]
     for text, host in zip(domains, hosts, strict=True):
         if not host:
             raise SemError(f"--domain {text!r} is no domain", "write it as example.com")
     targets = tuple(person.parse_person(text) for text in people)
-    if any(person.mentions(reason, target) for target in targets):
+    if any(person.mentions_person(reason, target) for target in targets):
         raise SemError(
             "the reason names the person, and reasons are kept",
             "write it without the name, as --reason 'request 2026-17'",
         )
-    return Ask(tuple(ids), tuple(sources), tuple(hosts), targets, reason)
+    return TakedownRequest(tuple(ids), tuple(sources), tuple(hosts), targets, reason)
 
 
 @dataclass
-class Chosen:
+class RowSelection:
     """The rows that go: why each one, and their contents as digests."""
 
     # Id -> id, source, domain, person, twin, …
@@ -86,22 +88,22 @@ class Chosen:
         """Let `row` go for `why`; what it holds is then known as well."""
         self.why.setdefault(row.id, why)
         page = row.page
-        self.contents.add(dedupe.digest(row.content))
-        self.pages |= set() if page is None else {dedupe.digest(page)}
+        self.contents.add(dedupe.digest_text(row.content))
+        self.pages |= set() if page is None else {dedupe.digest_text(page)}
 
     def is_twin(self, row: Marks) -> bool:
         """Return whether `row` says the same as one that goes."""
         page = row.page
-        is_page = page is not None and dedupe.digest(page) in self.pages
-        return is_page or dedupe.digest(row.content) in self.contents
+        is_page = page is not None and dedupe.digest_text(page) in self.pages
+        return is_page or dedupe.digest_text(row.content) in self.contents
 
 
-def choose_rows(project: Project, ask: Ask, threshold: float) -> Chosen:
+def choose_rows(project: Project, ask: TakedownRequest, threshold: float) -> RowSelection:
     """Return the rows of `project` that `ask` is about, with twins and near-duplicates at
     `threshold`.
     """
-    selection = Chosen()
-    for _, row in everything(project):
+    selection = RowSelection()
+    for _, row in iter_project_rows(project):
         if why := ask.wants(row):
             selection.take(row, why)
     _add_near(project, selection, threshold)
@@ -109,17 +111,17 @@ def choose_rows(project: Project, ask: Ask, threshold: float) -> Chosen:
     return selection
 
 
-def _add_twins(project: Project, selection: Chosen) -> None:
+def _add_twins(project: Project, selection: RowSelection) -> None:
     size = -1
     while selection.why and size != len(selection.why) + len(selection.contents):
         size = len(selection.why) + len(selection.contents)
-        for _, row in everything(project):
+        for _, row in iter_project_rows(project):
             # A row that is known stands elsewhere in another form, which has twins of its own.
             if row.id in selection.why or selection.is_twin(row):
                 selection.take(row, "twin")
 
 
-def _add_near(project: Project, selection: Chosen, threshold: float) -> None:
+def _add_near(project: Project, selection: RowSelection, threshold: float) -> None:
     """Rows of the near-duplicate clusters that cleaning found, where they are alike themselves."""
     from sem.dataset.clean import near_duplicates
 
@@ -131,7 +133,8 @@ def _add_near(project: Project, selection: Chosen, threshold: float) -> None:
         if row["id"] in selection.why or not others:
             continue
         if any(
-            near_duplicates.similarity(row["input_text"], other) >= threshold for other in others
+            near_duplicates.text_similarity(row["input_text"], other) >= threshold
+            for other in others
         ):
             selection.take(row_marks.marks_of_json(row), "near")
         else:
@@ -139,10 +142,10 @@ def _add_near(project: Project, selection: Chosen, threshold: float) -> None:
     selection.kept_near -= set(selection.why)
 
 
-def everything(project: Project) -> Iterator[tuple[str, Marks]]:
+def iter_project_rows(project: Project) -> Iterator[tuple[str, Marks]]:
     """Yield every row of `project` in every form it is kept in, with the file it stands in."""
     if project.store.exists() and not _is_empty(project):
-        with store.reading(project.store) as opened:
+        with store.open_store(project.store) as opened:
             yield from (("store", row_marks.of_raw(row)) for row in opened.rows())
     for where, row in _examples(project):
         yield where, row_marks.marks_of_json(row)
@@ -150,7 +153,7 @@ def everything(project: Project) -> Iterator[tuple[str, Marks]]:
 
 def _is_empty(project: Project) -> bool:
     try:
-        with store.reading(project.store):
+        with store.open_store(project.store):
             return False
     except SemError as error:
         if "has no rows" in error.message:
@@ -175,13 +178,15 @@ def row_files(project: Project) -> list[Path]:
     return named + [path for path in (project.golden,) if path.exists()]
 
 
-def trace(project: Project, names: frozenset[str]) -> Trace:
+def collect_trace(project: Project, names: frozenset[str]) -> ShingleSet:
     """Return the shingles that the rows `names` have and no other row, nor a TaskSpec."""
-    shingles = Trace.of(t for _, row in everything(project) if row.id in names for t in row.texts)
+    shingles = ShingleSet.of(
+        t for _, row in iter_project_rows(project) if row.id in names for t in row.texts
+    )
     if len(shingles.hashes):
         digests: set[bytes] = set()
-        for _, row in everything(project):
-            key = dedupe.digest("\0".join((*row.texts, *row.stored)))
+        for _, row in iter_project_rows(project):
+            key = dedupe.digest_text("\0".join((*row.texts, *row.stored)))
             if row.id not in names and key not in digests:
                 digests.add(key)
                 for text in (*row.texts, *row.stored):

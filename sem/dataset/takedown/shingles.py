@@ -30,7 +30,7 @@ def fold_bytes(data: bytes) -> bytes:
     return (data if data.isascii() else MARKS.sub(b"", data)).translate(LOWER, DROPPED)
 
 
-def readings(data: bytes) -> Iterator[bytes]:
+def fold_variants(data: bytes) -> Iterator[bytes]:
     """Yield `data` folded: as it stands, with escapes of JSON resolved, and entities of HTML as
     well.
     """
@@ -48,7 +48,7 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
     return chr(int(match[1], 16)).encode("utf-8", "replace") if match[1] else b" "
 
 
-def windows(folded: bytes) -> Any:
+def hash_windows(folded: bytes) -> Any:
     """Return the hash of each LENGTH bytes in a row of `folded`, in their order (uint64)."""
     import numpy as np
 
@@ -82,7 +82,7 @@ def _table() -> Any:
     return np.frombuffer(digest, "<u8").astype(np.uint64)
 
 
-class Trace:
+class ShingleSet:
     """A set of shingles, made of the texts ERASED; texts that stay are taken out of it again."""
 
     def __init__(self, hashes: Any, step: int = 1) -> None:
@@ -95,13 +95,13 @@ class Trace:
         self._first[hashes >> hashes.dtype.type(SHIFT)] = True
 
     @classmethod
-    def of(cls, erased: Iterable[str]) -> "Trace":
+    def of(cls, erased: Iterable[str]) -> "ShingleSet":
         """Return the Trace of the texts `erased`."""
         import numpy as np
 
         step, hashes, parts, size = 1, np.empty(0, np.uint64), [], 0
         for text in erased:
-            parts += [_kept(windows(folded), step) for folded in _readings(text)]
+            parts += [_kept(hash_windows(folded), step) for folded in _readings(text)]
             size = sum(map(len, parts)) if len(parts) % 64 == 0 else size
             if size > MOST:
                 hashes, step = _thinned(np.unique(np.concatenate([hashes, *parts])), step)
@@ -112,17 +112,17 @@ class Trace:
     def forget(self, text: str) -> None:
         """Leave out the shingles of `text`: what says the same and stays is no trace."""
         for folded in _readings(text):
-            self._dead[self._places(windows(folded))] = True
+            self._dead[self._places(hash_windows(folded))] = True
 
-    def settled(self) -> "Trace":
+    def settled(self) -> "ShingleSet":
         """Return the Trace without what was forgotten."""
-        return Trace(self.hashes[~self._dead], self.step)
+        return ShingleSet(self.hashes[~self._dead], self.step)
 
     def count(self, data: bytes) -> int:
         """Return how many shingles of `data` are in this set."""
         if not len(self.hashes):
             return 0
-        return max(len(self._places(windows(folded))) for folded in readings(data))
+        return max(len(self._places(hash_windows(folded))) for folded in fold_variants(data))
 
     def _places(self, hashes: Any) -> Any:
         """Return where in the set those of `hashes` stand that are in it."""
@@ -138,7 +138,7 @@ class Trace:
 
 
 def _readings(text: str) -> Iterator[bytes]:
-    return readings(text.encode("utf-8", "surrogatepass"))
+    return fold_variants(text.encode("utf-8", "surrogatepass"))
 
 
 def _kept(hashes: Any, step: int) -> Any:

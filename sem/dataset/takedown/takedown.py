@@ -19,12 +19,12 @@ from sem.dataset.clean import clean, clean_set
 from sem.dataset.config import Dataset
 from sem.dataset.personal.person import Person
 from sem.dataset.store import tombstones
-from sem.dataset.store.tombstones import Stones
+from sem.dataset.store.tombstones import Tombstones
 from sem.dataset.takedown import byte_scan, erase, purge, withdraw
 from sem.dataset.takedown import requested_rows as asked
-from sem.dataset.takedown.byte_scan import Found, Sought
-from sem.dataset.takedown.requested_rows import Ask, Chosen
-from sem.dataset.takedown.shingles import Trace
+from sem.dataset.takedown.byte_scan import ScanResult, ScanTarget
+from sem.dataset.takedown.requested_rows import RowSelection, TakedownRequest
+from sem.dataset.takedown.shingles import ShingleSet
 
 JOURNAL = "takedown.jsonl"
 STEPS = ("tombstones", "store", "clean", "snapshots", "purge", "taint", "scan")
@@ -43,7 +43,7 @@ OUT_OF_REACH = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class TakedownPlan:
     """One takedown as it was decided; it holds ids and names, and is removed at the end."""
 
     takedown: str
@@ -70,7 +70,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Done:
+class TakedownResult:
     """What one takedown did, and what the scan says."""
 
     receipt: dict[str, Any]
@@ -83,20 +83,20 @@ class Done:
 
 
 def plan_takedown(
-    project: Project, ask: Ask, at: datetime, threshold: float
-) -> tuple[Plan, Trace]:
+    project: Project, ask: TakedownRequest, at: datetime, threshold: float
+) -> tuple[TakedownPlan, ShingleSet]:
     """Return what `ask` would take down, and how its traces are found.
 
     Writes nothing but the salt.
     """
-    stones = tombstones.keyed(project)
+    stones = tombstones.load_salted_tombstones(project)
     selection = asked.choose_rows(project, ask, threshold)
     names = frozenset(selection.why)
-    trace = asked.trace(project, names)
+    trace = asked.collect_trace(project, names)
     digest = files.sha256_json([stones.digest("ask", repr(ask)), at.isoformat()])[:4]
     name = f"td-{at:%Y%m%d-%H%M%S}-{digest}"
     common = {"takedown": name, "at": f"{at:%Y-%m-%d}", "reason": ask.reason}
-    plan = Plan(
+    plan = TakedownPlan(
         takedown=name,
         at=at.isoformat(),
         reason=ask.reason,
@@ -115,7 +115,7 @@ def plan_takedown(
 
 
 def _stones(
-    project: Project, stones: Stones, ask: Ask, selection: Chosen
+    project: Project, stones: Tombstones, ask: TakedownRequest, selection: RowSelection
 ) -> Iterator[dict[str, Any]]:
     """Yield a stone for each thing asked for, and for id, content and page of each row that
     goes.
@@ -123,7 +123,7 @@ def _stones(
     keys: set[tuple[str, str]] = {("id", name) for name in (*ask.ids, *selection.why)}
     keys |= {("source", name) for name in ask.sources}
     keys |= {("domain", name) for name in ask.domains}
-    for _, row in asked.everything(project) if selection.why else ():
+    for _, row in asked.iter_project_rows(project) if selection.why else ():
         if row.id in selection.why:
             page = row.page
             keys.add(("content", row.content))
@@ -134,7 +134,7 @@ def _stones(
         yield {"kind": "person", "digest": digest, "form": target.form, "words": target.words}
 
 
-def begin_takedown(project: Project, plan: Plan, trace: Trace) -> None:
+def begin_takedown(project: Project, plan: TakedownPlan, trace: ShingleSet) -> None:
     """Write `plan` and `trace`.
 
     From here on the takedown is finished, whatever happens.
@@ -142,10 +142,10 @@ def begin_takedown(project: Project, plan: Plan, trace: Trace) -> None:
     import numpy as np
 
     folder = tombstones.governance_folder(project)
-    with files.replacing(_trace_path(folder, plan.takedown), 0o600) as file:
+    with files.open_atomic_file(_trace_path(folder, plan.takedown), 0o600) as file:
         np.save(file, trace.hashes)
-    with files.replacing(_plan_path(folder, plan.takedown), 0o600) as file:
-        file.write(jsonio.pretty(asdict(plan)).encode("utf-8"))
+    with files.open_atomic_file(_plan_path(folder, plan.takedown), 0o600) as file:
+        file.write(jsonio.pretty_json(asdict(plan)).encode("utf-8"))
     _log(project, plan, "planned", {"rows": len(plan.names)})
 
 
@@ -157,8 +157,8 @@ def _trace_path(folder: Path, takedown: str) -> Path:
     return folder / f"{byte_scan.WORKING}{takedown}.npy"
 
 
-def _log(project: Project, plan: Plan, state: str, facts: dict[str, Any]) -> None:
-    with files.appending(tombstones.governance_folder(project) / JOURNAL) as file:
+def _log(project: Project, plan: TakedownPlan, state: str, facts: dict[str, Any]) -> None:
+    with files.open_for_append(tombstones.governance_folder(project) / JOURNAL) as file:
         files.append_row(file, {"takedown": plan.takedown, "state": state, **facts})
 
 
@@ -169,19 +169,19 @@ def remove_stale_traces(project: Project) -> None:
             path.unlink()
 
 
-def unfinished(project: Project) -> list[Plan]:
+def unfinished_takedowns(project: Project) -> list[TakedownPlan]:
     """Return the takedowns that were begun and are not at their end, the oldest first."""
     paths = sorted(tombstones.governance_folder(project).glob(f"{byte_scan.WORKING}*.json"))
     return [_read(path) for path in paths]
 
 
-def _read(path: Path) -> Plan:
-    return settings.build_settings(Plan, files.read_object(path), str(path))
+def _read(path: Path) -> TakedownPlan:
+    return settings.build_settings(TakedownPlan, files.read_object(path), str(path))
 
 
 def finish_takedown(
-    project: Project, plan: Plan, note: Callable[[str], object] = lambda step: None
-) -> Done:
+    project: Project, plan: TakedownPlan, note: Callable[[str], object] = lambda step: None
+) -> TakedownResult:
     """Return every step of `plan`, again or for the first time.
 
     `note` is called before each.
@@ -190,7 +190,7 @@ def finish_takedown(
 
     folder = tombstones.governance_folder(project)
     hashes = np.load(_trace_path(folder, plan.takedown), allow_pickle=False)
-    sought = Sought(Trace(hashes, plan.step), frozenset(plan.names), plan.people)
+    sought = ScanTarget(ShingleSet(hashes, plan.step), frozenset(plan.names), plan.people)
     results: dict[str, Any] = {}
     for step in STEPS:
         note(step)
@@ -205,19 +205,19 @@ def finish_takedown(
     return outcome
 
 
-def _tombstones(project: Project, plan: Plan, sought: Sought) -> int:
+def _tombstones(project: Project, plan: TakedownPlan, sought: ScanTarget) -> int:
     return tombstones.add_tombstones(project, plan.stones)
 
 
-def _store(project: Project, plan: Plan, sought: Sought) -> int:
-    return erase.erase(project.store, sought.names)
+def _store(project: Project, plan: TakedownPlan, sought: ScanTarget) -> int:
+    return erase.erase_rows(project.store, sought.names)
 
 
-def _clean(project: Project, plan: Plan, sought: Sought) -> int:
+def _clean(project: Project, plan: TakedownPlan, sought: ScanTarget) -> int:
     return clean_set.drop_clean_rows(project, sought.names, plan.store_sha256, plan.clean_sha256)
 
 
-def _snapshots(project: Project, plan: Plan, sought: Sought) -> list[str]:
+def _snapshots(project: Project, plan: TakedownPlan, sought: ScanTarget) -> list[str]:
     renamed = {}
     if plan.store_sha256 and project.store.exists():
         renamed[plan.store_sha256] = files.sha256_file(project.store)
@@ -226,26 +226,34 @@ def _snapshots(project: Project, plan: Plan, sought: Sought) -> list[str]:
     return withdraw.withdraw_snapshots(project, sought.names, plan.note, renamed)
 
 
-def _purge(project: Project, plan: Plan, sought: Sought) -> dict[str, Any]:
+def _purge(project: Project, plan: TakedownPlan, sought: ScanTarget) -> dict[str, Any]:
     return asdict(purge.purge_files(project, sought))
 
 
-def _taint(project: Project, plan: Plan, sought: Sought) -> dict[str, list[str]]:
+def _taint(project: Project, plan: TakedownPlan, sought: ScanTarget) -> dict[str, list[str]]:
     """Mark every run and package that rests on a snapshot which this takedown withdrew."""
     rows_taken = withdraw.rows_taken(project, plan.takedown)
     tainted: dict[str, list[str]] = {"runs": [], "packages": []}
-    with run.publishing(project.models):
+    with run.hold_publish_lock(project.models):
         for path in sorted(project.adapters.glob("*/run.json")):
-            rests = state.read_state(path, state.TrainedPlan)["snapshot"]
+            rests = state.read_state_file(path, state.TrainedPlan)["snapshot"]
             _mark(path.parent, rests, rows_taken, plan, tainted["runs"])
         for path in sorted(project.packages.glob("*/manifest.json")):
-            rests = state.read_state(path, state.Package).get("lineage", {}).get("snapshot", {})
+            rests = (
+                state.read_state_file(path, state.PackageManifest)
+                .get("lineage", {})
+                .get("snapshot", {})
+            )
             _mark(path.parent, rests, rows_taken, plan, tainted["packages"])
     return tainted
 
 
 def _mark(
-    folder: Path, rests: dict[str, Any], rows_taken: dict[str, Any], plan: Plan, into: list[str]
+    folder: Path,
+    rests: dict[str, Any],
+    rows_taken: dict[str, Any],
+    plan: TakedownPlan,
+    into: list[str],
 ) -> None:
     name = f"v{rests.get('version')}"
     if name in rows_taken:
@@ -255,7 +263,7 @@ def _mark(
         into.append(folder.name)
 
 
-def _scan(project: Project, plan: Plan, sought: Sought) -> Found:
+def _scan(project: Project, plan: TakedownPlan, sought: ScanTarget) -> ScanResult:
     return byte_scan.scan_tree(project, sought)
 
 
@@ -266,11 +274,11 @@ def refuse_while_written(project: Project) -> None:
     not be waited for: they ask for taint again before they publish.
     """
     for name, what in WAITED_FOR.items():
-        with files.lock(project.processed / name, f"{what} of {project.sem}"):
+        with files.lock_file(project.processed / name, f"{what} of {project.sem}"):
             pass
 
 
-ACTS: dict[str, Callable[[Project, Plan, Sought], Any]] = {
+ACTS: dict[str, Callable[[Project, TakedownPlan, ScanTarget], Any]] = {
     "tombstones": _tombstones,
     "store": _store,
     "clean": _clean,
@@ -281,7 +289,7 @@ ACTS: dict[str, Callable[[Project, Plan, Sought], Any]] = {
 }
 
 
-def _receipt(project: Project, plan: Plan, results: dict[str, Any]) -> Done:
+def _receipt(project: Project, plan: TakedownPlan, results: dict[str, Any]) -> TakedownResult:
     """Return the receipt of the takedown, without an id or a word of what went."""
     path = project.reports / f"takedown-{plan.takedown}.json"
     serves = run.read_promotion(project)
@@ -293,7 +301,7 @@ def _receipt(project: Project, plan: Plan, results: dict[str, Any]) -> Done:
         "near_duplicates_kept": plan.kept_near,
         "tombstones": len(plan.stones),
         "snapshots_withdrawn": withdraw.rows_taken(project, plan.takedown),
-        "snapshot_made": withdraw.successor(project, plan.takedown),
+        "snapshot_made": withdraw.successor_snapshot(project, plan.takedown),
         "runs_tainted": results["taint"]["runs"],
         "packages_tainted": results["taint"]["packages"],
         "promoted_and_tainted": _serving(serves, results["taint"]["runs"]),
@@ -302,8 +310,8 @@ def _receipt(project: Project, plan: Plan, results: dict[str, Any]) -> Done:
         "ids_not_looked_for_in_documents": plan.short,
         "out_of_reach": list(OUT_OF_REACH),
     }
-    files.write_file(path, jsonio.pretty(receipt))
-    return Done(receipt, path)
+    files.write_file(path, jsonio.pretty_json(receipt))
+    return TakedownResult(receipt, path)
 
 
 def _serving(serves: dict[str, Any] | None, runs: list[str]) -> str | None:
@@ -323,7 +331,7 @@ def _earlier(path: Path, purged: dict[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "documents": sorted({*before["documents"], *purged["documents"]})}
 
 
-def is_taken_down(project: Project, ask: Ask) -> bool:
+def is_taken_down(project: Project, ask: TakedownRequest) -> bool:
     """Return whether everything `ask` names was taken down before."""
     stones = tombstones.load_tombstones(project)
     people = [("person", f"{target.form} {target.key}") for target in ask.people]
@@ -336,8 +344,8 @@ def is_taken_down(project: Project, ask: Ask) -> bool:
 
 
 def run_takedowns(
-    project: Project, ask: Ask, at: datetime, note: Callable[[str], object]
-) -> Iterator[Done]:
+    project: Project, ask: TakedownRequest, at: datetime, note: Callable[[str], object]
+) -> Iterator[TakedownResult]:
     """Finish what was interrupted, then take down what `ask` names.
 
     Raise SemError when there is nothing.
@@ -345,10 +353,10 @@ def run_takedowns(
     `note` is told each step. Two takedowns of one sem at a time are Busy.
     """
     folder = tombstones.governance_folder(project)
-    with files.lock(folder / ".takedown.lock", f"the takedowns of {project.sem}"):
+    with files.lock_file(folder / ".takedown.lock", f"the takedowns of {project.sem}"):
         refuse_while_written(project)
         remove_stale_traces(project)
-        plans = unfinished(project)
+        plans = unfinished_takedowns(project)
         for plan in plans:
             note(f"{plan.takedown}: was not finished, goes on")
             yield finish_takedown(project, plan, note)
@@ -371,17 +379,17 @@ def _threshold(project: Project) -> float:
     return float(project.settings("dataset", Dataset).clean.near.threshold)
 
 
-def preview_takedown(project: Project, ask: Ask) -> list[tuple[str, object]]:
+def preview_takedown(project: Project, ask: TakedownRequest) -> list[tuple[str, object]]:
     """Return what a takedown of `ask` would do, as table rows; nothing is written but the salt."""
     plan, trace = plan_takedown(project, ask, datetime.now(UTC), _threshold(project))
     names = frozenset(plan.names)
-    holding = withdraw.holding(project, names)
-    scan = byte_scan.scan_tree(project, Sought(trace, names, plan.people))
+    holding = withdraw.find_affected_snapshots(project, names)
+    scan = byte_scan.scan_tree(project, ScanTarget(trace, names, plan.people))
     versions = {f"v{version}" for version in holding}
     runs = [
         path.parent.name
         for path in sorted(project.adapters.glob("*/run.json"))
-        if f"v{state.read_state(path, state.TrainedPlan)['snapshot']['version']}" in versions
+        if f"v{state.read_state_file(path, state.TrainedPlan)['snapshot']['version']}" in versions
     ]
     return [
         *(_counts(plan.counts, plan.names, plan.kept_near)),
@@ -405,7 +413,7 @@ def _parts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} of {part}" for part, count in counts.items() if count)
 
 
-def receipt_table(outcome: Done) -> list[tuple[str, object]]:
+def receipt_table(outcome: TakedownResult) -> list[tuple[str, object]]:
     """Return the receipt of `outcome` as table rows."""
     receipt = outcome.receipt
     scanned = receipt["scan"]

@@ -26,16 +26,16 @@ STUB = ("version", "inputs", "rows", "sha256", "groups")
 
 
 @dataclass(frozen=True)
-class Kept:
+class RemainingRow:
     """What a snapshot's facts need to know of one row."""
 
-    item: splits.Item
+    item: splits.SplitItem
     task: str
     stratum: str
     domain: str
 
 
-def holding(project: Project, names: Set[str]) -> dict[int, dict[str, int]]:
+def find_affected_snapshots(project: Project, names: Set[str]) -> dict[int, dict[str, int]]:
     """Return the snapshots that hold rows `names`, and how many in each part."""
     counts_by_version = {}
     for version in snapshot.snapshot_versions(project):
@@ -65,9 +65,9 @@ def withdraw_snapshots(
     before they lost their rows, to those they have now.
     """
     at = datetime.fromisoformat(note["at"])
-    with files.lock(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
-        snapshot.recover(project, at)
-        affected = holding(project, names)
+    with files.lock_file(project.processed / ".snapshot.lock", f"the snapshots of {project.sem}"):
+        snapshot.recover_freeze(project, at)
+        affected = find_affected_snapshots(project, names)
         newest = max(snapshot.snapshot_versions(project), default=None)
         if newest in affected:
             _succeed(project, newest, names, note, renamed)
@@ -93,7 +93,7 @@ def rows_taken(project: Project, takedown: str) -> dict[str, dict[str, int]]:
     return {name: dict(entries[name]["taken_down"]) for name in withdrawn_by(project, takedown)}
 
 
-def successor(project: Project, takedown: str) -> str | None:
+def successor_snapshot(project: Project, takedown: str) -> str | None:
     """Return the snapshot that `takedown` made, None when none was needed."""
     for version in snapshot.snapshot_versions(project):
         path = project.processed / f"v{version}.json"
@@ -113,14 +113,14 @@ def _succeed(
     try:
         facts = snapshot.load_snapshot(project, old).facts
     except SemError as error:  # its content goes all the same
-        console.note(f"{error.message}: no successor is made of it")
+        console.print_note(f"{error.message}: no successor is made of it")
         return
     version = (snapshot.latest_version(project) or 0) + 1
     paths = {part: _part(project, part, version) for part in splits.PARTS}
     temporary = {part: path.with_name(f".tmp-{path.name}") for part, path in paths.items()}
     options = project.settings("dataset", Dataset).split
     whole = {part: _part(project, part, old) for part in splits.PARTS}
-    near = clean_set.heads(whole.values(), names)
+    near = clean_set.find_new_cluster_heads(whole.values(), names)
     rows = {p: _copy(whole[p], temporary[p], names, options, near) for p in splits.PARTS}
     if not any(rows.values()):
         for path in temporary.values():
@@ -135,8 +135,8 @@ def _succeed(
         "inputs": {k: _renamed(v, renamed) for k, v in facts["inputs"].items()},
         "made_by": {"takedown": note["takedown"], "from": f"v{old}"},
     }
-    snapshot.write_new(project.processed / f"v{version}.json", jsonio.pretty(fresh).encode())
-    snapshot.enter(project, version, fresh, datetime.fromisoformat(note["at"]))
+    snapshot.write_new(project.processed / f"v{version}.json", jsonio.pretty_json(fresh).encode())
+    snapshot.enter_in_ledger(project, version, fresh, datetime.fromisoformat(note["at"]))
 
 
 def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
@@ -144,7 +144,10 @@ def _renamed(value: Any, renamed: Mapping[str, str]) -> Any:
 
 
 def _facts(
-    project: Project, old: dict[str, Any], paths: dict[str, Path], parts: dict[str, list[Kept]]
+    project: Project,
+    old: dict[str, Any],
+    paths: dict[str, Path],
+    parts: dict[str, list[RemainingRow]],
 ) -> dict[str, Any]:
     """Return the facts of the parts in `paths`, counted anew.
 
@@ -168,27 +171,27 @@ def _facts(
         "shared": snapshot.proof(paths, {p: {g.name for g in cut[p]} for p in cut}),
     }
     if "quality" in old:
-        facts["quality"] = splits.quality(cut, project.split)
+        facts["quality"] = splits.split_quality(cut, project.split)
     if "certificate" in old:
         threshold = old["inputs"]["near_threshold"]
-        facts["certificate"] = certificate.certify(paths, threshold, project.processed)
+        facts["certificate"] = certificate.certify_leakage(paths, threshold, project.processed)
     return facts
 
 
 def _copy(
     old: Path, new: Path, names: Set[str], options: Split, near: dict[str, str]
-) -> list[Kept]:
+) -> list[RemainingRow]:
     """Return the lines of `old` whose rows are not `names`, written to `new` as they are."""
     rows = []
-    with old.open("rb") as lines, files.replacing(new) as file:
+    with old.open("rb") as lines, files.open_atomic_file(new) as file:
         for number, line in enumerate(lines, 1):
             row = jsonio.parse_json(line.decode("utf-8"))
             example = from_json(row, f"{old}:{number}")
             if example.id not in names:
-                file.write(clean_set.relinked(row, line, near))
+                file.write(clean_set.relink_cluster(row, line, near))
                 rows.append(
-                    Kept(
-                        splits.item(example, options),
+                    RemainingRow(
+                        splits.make_split_item(example, options),
                         example.task,
                         example.stratum,
                         example.domain,
@@ -204,7 +207,7 @@ def _hold_tested(project: Project, version: int, names: Set[str]) -> None:
         excluded = names | snapshot.ids_without(project, version)
         tested = (row["id"] for row in state.read_state_rows(path, state.NamedRow))
         ids = [name for name in tested if name not in excluded]
-        snapshot.hold(project, ids, f"tested in v{version}, withdrawn")
+        snapshot.hold_out_examples(project, ids, f"tested in v{version}, withdrawn")
 
 
 def _enter(project: Project, version: int, counts: dict[str, int], note: dict[str, Any]) -> None:
@@ -222,5 +225,5 @@ def _strip(project: Project, version: int) -> None:
     facts = files.read_object(path) if path.exists() else {}
     if facts and WITHDRAWN not in facts:
         stub = {key: facts[key] for key in STUB if key in facts}
-        files.write_file(path, jsonio.pretty({**stub, WITHDRAWN: True}))
+        files.write_file(path, jsonio.pretty_json({**stub, WITHDRAWN: True}))
     files.sync_path(project.processed)

@@ -38,7 +38,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Book:
+class AnswerFile:
     """The answers of one run on one split: a JSONL file and a header that says of what.
 
     `facts` are the machine's that adds rows; the file keeps those of every machine that did.
@@ -56,10 +56,10 @@ class Book:
         """Ids already answered; answers under another header are set aside, never mixed in."""
         if self.header_path.exists() and self.is_stale():
             self._set_aside()
-        files.write_file(self.header_path, jsonio.pretty(self.recorded() | self.header))
+        files.write_file(self.header_path, jsonio.pretty_json(self.recorded() | self.header))
         if not self.path.exists():
             return set()
-        with files.appending(self.path):
+        with files.open_for_append(self.path):
             # Cuts the torn last line of a killed writer.
             pass
         return {row["id"] for row in state.read_state_rows(self.path, state.NamedRow)}
@@ -98,7 +98,7 @@ class Book:
         if self.facts is not None and last != self.facts:
             made_on = [*made_on, {"from_row": rows, **self.facts}]
             recorded = {k: v for k, v in self.recorded().items() if k not in ("dtype", "batch")}
-            files.write_file(self.header_path, jsonio.pretty(recorded | {"made_on": made_on}))
+            files.write_file(self.header_path, jsonio.pretty_json(recorded | {"made_on": made_on}))
 
     def _set_aside(self) -> None:
         changes = "; ".join(self.changes())
@@ -106,7 +106,9 @@ class Book:
         for path in (self.path, self.header_path):
             if path.exists():
                 path.rename(path.with_name(f"{path.stem}.{old}{path.suffix}"))
-        console.note(f"{self.path.name} answered {changes}: kept as {self.path.stem}.{old}.jsonl")
+        console.print_note(
+            f"{self.path.name} answered {changes}: kept as {self.path.stem}.{old}.jsonl"
+        )
 
 
 def _short(value: Any) -> str:
@@ -119,12 +121,12 @@ def _short(value: Any) -> str:
 
 def answers_book(
     folder: Path, split: str, header: dict[str, Any], facts: dict[str, Any] | None = None
-) -> Book:
+) -> AnswerFile:
     """Return the Book of `split` in a run's report `folder`.
 
     Constrained answers have one of their own.
     """
-    return Book(folder / file_name(split, header.get("decoding", "free")), header, facts)
+    return AnswerFile(folder / file_name(split, header.get("decoding", "free")), header, facts)
 
 
 def file_name(split: str, decoding: str) -> str:
@@ -143,7 +145,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
     return answers_by_id
 
 
-def read_value(text: str) -> tuple[Any, bool, bool]:
+def parse_answer_text(text: str) -> tuple[Any, bool, bool]:
     """Return what an answer's `text` says, whether all of it is JSON, and whether it was cut out.
 
     A base model wraps its JSON in a fence or a sentence: format is judged by the second, knowledge
@@ -242,8 +244,8 @@ def ordered_prompts(
     return sorted(pairs, key=lambda pair: (-len(pair[1].ids), pair[0].id))
 
 
-def generate(
-    target: Book,
+def generate_missing_answers(
+    target: AnswerFile,
     pairs: Sequence[tuple[Example, Prompt]],
     generator: Generator,
     settings: EvalSettings,
@@ -256,7 +258,7 @@ def generate(
     answered_ids = target.open()
     if any(example.id not in answered_ids for example, _ in pairs):
         target.note_machine(len(answered_ids))
-    with files.appending(target.path) as file:
+    with files.open_for_append(target.path) as file:
         for start in range(0, len(pairs), settings.batch):
             batch = pairs[start : start + settings.batch]
             if any(example.id not in answered_ids for example, _ in batch):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio, projects, schema, shape
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.example import SPELLINGS, Example, from_json
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
@@ -38,9 +38,11 @@ def golden_examples(project: Project) -> list[Example]:
 
     The SemError names the entry that cannot be used.
     """
-    source = written(project)
+    source = find_golden_set(project)
     if source is not None:
-        examples = tombstones.spared(project, _read(source, project.tasks), str(source))
+        examples = tombstones.filter_remaining_examples(
+            project, _read(source, project.tasks), str(source)
+        )
         files.write_rows(project.golden, [example.as_json() for example in examples])
         return examples
     if not project.golden.exists():
@@ -52,7 +54,7 @@ def golden_examples(project: Project) -> list[Example]:
     return [from_json(row, f"{project.golden}:{number}") for number, row in rows]
 
 
-def written(project: Project) -> Path | None:
+def find_golden_set(project: Project) -> Path | None:
     """Return the golden set that a person wrote for `project`: its own, else the flat one.
 
     The flat one is of one project, although every project of the tree could read it.
@@ -61,10 +63,10 @@ def written(project: Project) -> Path | None:
     flat = project.root / "evals" / "golden_set.json"
     if own.exists():
         return own
-    return flat if flat.exists() and is_of(project, flat) else None
+    return flat if flat.exists() and belongs_to_project(project, flat) else None
 
 
-def is_of(project: Project, path: Path) -> bool:
+def belongs_to_project(project: Project, path: Path) -> bool:
     """Return True if the flat golden set at `path` belongs to `project`.
 
     Its key `sem` decides, else the tasks that its entries name, else it is the current project's,
@@ -77,7 +79,7 @@ def is_of(project: Project, path: Path) -> bool:
     task_names = {str(item.get("task") or item.get("task_id") or "") for item in _objects(path)}
     if task_names - {""}:
         return task_names - {""} <= set(project.tasks)
-    project_names = [place.name for place in projects.every(project.root) if place.exists]
+    project_names = [place.name for place in projects.find_projects(project.root) if place.exists]
     return project.sem in (
         projects.current_project(project.root),
         *(project_names if len(project_names) == 1 else ()),
@@ -104,7 +106,7 @@ def golden_entries(path: Path) -> list[Any]:
 def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
     examples: dict[str, Example] = {}
     for number, item in enumerate(golden_entries(path), 1):
-        example = golden_example(item, f"{path}: entry {number}", number, tasks)
+        example = parse_golden_entry(item, f"{path}: entry {number}", number, tasks)
         if example.id in examples:
             raise SemError(
                 f"{path}: entry {number}: id {example.id!r} is there twice", "rename one"
@@ -113,13 +115,15 @@ def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
     return [examples[name] for name in sorted(examples)]
 
 
-def golden_example(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
+def parse_golden_entry(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
     """Return the entry `item` as an Example; raise SemError at `where` when it cannot be used."""
     if not isinstance(item, dict):
         raise SemError(f"{where} is no object", "write input_text and output_json")
     unknown = sorted(set(item) - {*INPUT, *ANSWER, *OTHER})
     if unknown:
-        raise SemError(f"{where}: unknown key {unknown[0]!r}", nearest(unknown[0], OTHER + INPUT))
+        raise SemError(
+            f"{where}: unknown key {unknown[0]!r}", suggest_nearest_name(unknown[0], OTHER + INPUT)
+        )
     task = _task(item, where, tasks)
     input_text = _one_of(item, INPUT, where)
     if "instruction" in item and "input" in item:
@@ -152,7 +156,9 @@ def _task(item: dict[str, Any], where: str, tasks: dict[str, TaskSpec]) -> str:
     if named is None and len(tasks) == 1:
         return next(iter(tasks))
     if str(named) not in tasks:
-        raise SemError(f"{where}: task {named!r} is none of this sem", nearest(str(named), tasks))
+        raise SemError(
+            f"{where}: task {named!r} is none of this sem", suggest_nearest_name(str(named), tasks)
+        )
     return str(named)
 
 

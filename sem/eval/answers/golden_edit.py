@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, jsonio
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset.clean import near_duplicates
 from sem.dataset.ingest import csv_dialects
-from sem.dataset.ingest.readers import Told
+from sem.dataset.ingest.readers import ReadReporter
 from sem.dataset.split import snapshot
 from sem.dataset.store import tombstones
 from sem.eval.answers import golden
@@ -30,7 +30,7 @@ GIVEN_AWAY = 12
 
 
 @dataclass(frozen=True)
-class Given:
+class GoldenColumns:
     """How a file is read: columns under our names, and whether unknown ones are kept in meta."""
 
     columns: Mapping[str, str] = field(default_factory=dict)  # ours -> theirs
@@ -38,7 +38,7 @@ class Given:
 
 
 @dataclass
-class Added:
+class GoldenAdditions:
     """What became of the entries."""
 
     added: list[str] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Added:
 
 
 @dataclass(frozen=True)
-class Finding:
+class GoldenFinding:
     """One thing that is wrong with one question."""
 
     id: str
@@ -68,7 +68,9 @@ def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
         if not equals or not theirs:
             raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write question=their_name")
         if ours not in FIELDS and not ours.startswith("meta."):
-            raise SemError(f"--map {pair!r}: no field {ours!r} here", nearest(ours, FIELDS))
+            raise SemError(
+                f"--map {pair!r}: no field {ours!r} here", suggest_nearest_name(ours, FIELDS)
+            )
         columns[ours] = theirs
     return columns
 
@@ -98,13 +100,13 @@ def _csv(path: Path) -> Iterator[tuple[str, Any]]:
     def refuse(where: str, why: str) -> None:
         raise SemError(f"{path}: {where} {why}", "correct it; nothing was added")
 
-    for where, row in csv_dialects.read_csv_rows(path, Told(refuse, console.note)):
+    for where, row in csv_dialects.read_csv_rows(path, ReadReporter(refuse, console.print_note)):
         yield f"{path}: {where}", {name: cell or "" for name, cell in row.items()}
 
 
 def add_golden_entries(
-    project: Project, items: Iterable[tuple[str, Any]], how: Given, replace: bool = False
-) -> Added:
+    project: Project, items: Iterable[tuple[str, Any]], how: GoldenColumns, replace: bool = False
+) -> GoldenAdditions:
     """Add `items` to the golden set of `project`.
 
     The SemError names the first that cannot be.
@@ -112,24 +114,28 @@ def add_golden_entries(
     An id is the entry's own, else made of task and question: the same question added twice is
     there once. Another answer under a known id needs `replace`.
     """
-    with files.lock(project.golden.with_name(".golden.lock"), f"the golden set of {project.sem}"):
-        entries, tally = _there(project), Added()
+    with files.lock_file(
+        project.golden.with_name(".golden.lock"), f"the golden set of {project.sem}"
+    ):
+        entries, tally = _there(project), GoldenAdditions()
         pairs = [_made(item, where, how, project, tally) for where, item in items]
-        living = tombstones.spared(project, [example for example, _ in pairs], "given")
+        living = tombstones.filter_remaining_examples(
+            project, [example for example, _ in pairs], "given"
+        )
         tally.taken_down = len(pairs) - len(living)
         for example, where in pairs:
             if example in living:
                 _put(entries, example, where, replace, tally)
         if tally.added or tally.replaced:
             target = project.golden.with_name("golden_set.json")
-            files.write_file(target, jsonio.pretty(list(entries.values())))
+            files.write_file(target, jsonio.pretty_json(list(entries.values())))
             golden.golden_examples(project)
     return tally
 
 
 def _there(project: Project) -> dict[str, Any]:
     """Return the entries of today's set by id, as golden_set.json holds them."""
-    source = golden.written(project)
+    source = golden.find_golden_set(project)
     if source is None and not project.golden.exists():
         return {}
     if source is not None and source.parent != project.golden.parent:
@@ -144,7 +150,7 @@ def _there(project: Project) -> dict[str, Any]:
 
 
 def _made(
-    item: Any, where: str, how: Given, project: Project, tally: Added
+    item: Any, where: str, how: GoldenColumns, project: Project, tally: GoldenAdditions
 ) -> tuple[Example, str]:
     if not isinstance(item, dict):
         raise SemError(f"{where} is no object", "write question and answer")
@@ -160,10 +166,12 @@ def _made(
     if entry.get("id") is None:
         identity = [entry.get("task"), entry["question"]]
         entry["id"] = f"golden-{files.sha256_json(identity)[:12]}"
-    return golden.golden_example(entry, where, 0, project.tasks), where
+    return golden.parse_golden_entry(entry, where, 0, project.tasks), where
 
 
-def _renamed(item: dict[str, Any], where: str, how: Given, tally: Added) -> dict[str, Any]:
+def _renamed(
+    item: dict[str, Any], where: str, how: GoldenColumns, tally: GoldenAdditions
+) -> dict[str, Any]:
     """Return `item` under our names; what is left over goes to meta, or is refused by name."""
     named = dict(how.columns)
     for ours, spellings in (("question", golden.INPUT), ("answer", golden.ANSWER)):
@@ -172,7 +180,7 @@ def _renamed(item: dict[str, Any], where: str, how: Given, tally: Added) -> dict
             named[ours] = theirs
     for ours, theirs in named.items():
         if theirs not in item and ours in how.columns:
-            raise SemError(f"{where}: no key {theirs!r}", nearest(theirs, item))
+            raise SemError(f"{where}: no key {theirs!r}", suggest_nearest_name(theirs, item))
     entry = {ours: item[theirs] for ours, theirs in named.items() if theirs in item}
     extra = {name: value for name, value in item.items() if name not in named.values()}
     entry |= {
@@ -190,7 +198,7 @@ def _renamed(item: dict[str, Any], where: str, how: Given, tally: Added) -> dict
 
 
 def _put(
-    entries: dict[str, Any], example: Example, where: str, replace: bool, tally: Added
+    entries: dict[str, Any], example: Example, where: str, replace: bool, tally: GoldenAdditions
 ) -> None:
     row, before = example.as_json(), entries.get(example.id)
     if before is None:
@@ -207,9 +215,9 @@ def _put(
     entries[example.id] = row
 
 
-def check_golden_set_entries(
+def list_golden_set_faults(
     project: Project, language: Callable[[str], str | None], expected_language: str | None = None
-) -> tuple[int, list[Finding], Counter[str]]:
+) -> tuple[int, list[GoldenFinding], Counter[str]]:
     """Return how many questions there are, what is wrong with them, and their languages.
 
     `language` tells the language of a text, None where it cannot; with `expected_language`
@@ -226,7 +234,7 @@ def check_golden_set_entries(
     for name, spoken_language in spoken.items():
         if expected_language and spoken_language not in (None, expected_language):
             findings.append(
-                Finding(name, "language", f"{spoken_language}, not {expected_language}")
+                GoldenFinding(name, "language", f"{spoken_language}, not {expected_language}")
             )
     return (
         len(examples),
@@ -235,28 +243,28 @@ def check_golden_set_entries(
     )
 
 
-def _broken(project: Project) -> list[Finding]:
+def _broken(project: Project) -> list[GoldenFinding]:
     """Return the entries that cannot be read at all, each with its reason."""
-    source, findings = golden.written(project), []
+    source, findings = golden.find_golden_set(project), []
     for number, item in enumerate(golden.golden_entries(source) if source else (), 1):
         try:
-            golden.golden_example(item, f"entry {number}", number, project.tasks)
+            golden.parse_golden_entry(item, f"entry {number}", number, project.tasks)
         except SemError as error:
             name = item.get("id") if isinstance(item, dict) else None
-            findings.append(Finding(str(name or f"entry {number}"), "schema", error.message))
+            findings.append(GoldenFinding(str(name or f"entry {number}"), "schema", error.message))
     return findings
 
 
-def _alone(example: Example) -> list[Finding]:
+def _alone(example: Example) -> list[GoldenFinding]:
     answers = _texts(example.output_json)
     findings = []
     if not example.input_text.strip() or not any(text.strip() for text in answers):
         findings.append(
-            Finding(example.id, "empty", "a question or an answer without a character")
+            GoldenFinding(example.id, "empty", "a question or an answer without a character")
         )
     given_away = [t for t in answers if len(t) >= GIVEN_AWAY and t in example.input_text]
     if given_away:
-        findings.append(Finding(example.id, "answer in the question", _short(given_away[0])))
+        findings.append(GoldenFinding(example.id, "answer in the question", _short(given_away[0])))
     return findings
 
 
@@ -269,7 +277,7 @@ def _texts(value: Any) -> list[str]:
     return [] if value is None else [str(value)]
 
 
-def _alike(examples: Sequence[Example], project: Project) -> list[Finding]:
+def _alike(examples: Sequence[Example], project: Project) -> list[GoldenFinding]:
     """Questions that are the same or nearly, among themselves and with what is trained on."""
     versions = snapshot.snapshot_versions(project)
     trained = []
@@ -292,7 +300,7 @@ def _alike(examples: Sequence[Example], project: Project) -> list[Finding]:
             continue
         where = "in train" if other < len(trained) else "there twice"
         kind = where if same != number else f"nearly {where}"
-        findings.append(Finding(everything[number].id, kind, everything[other].id))
+        findings.append(GoldenFinding(everything[number].id, kind, everything[other].id))
     return findings
 
 

@@ -30,7 +30,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvalSubject:
     """A run on a split, resolved; `header` is what its answers depend on."""
 
     project: Project
@@ -76,7 +76,7 @@ class Subject:
         }
 
     @property
-    def book(self) -> answers.Book:
+    def book(self) -> answers.AnswerFile:
         return answers.answers_book(self.project.reports / self.run.id, self.split, self.header)
 
     @cached_property
@@ -109,7 +109,7 @@ class Subject:
 
 def resolve_subject(
     project: Project, run_id: str | None, split: str, version: int | None
-) -> Subject:
+) -> EvalSubject:
     """Return the Subject of `run_id` on `split`.
 
     The snapshot is `version`, the run's own, or the latest.
@@ -121,7 +121,10 @@ def resolve_subject(
     if target.is_base:
         tasks = project.tasks
         model_id = project.base_model_id
-        base = {"base_model_id": model_id, "revision": weights.revision(model_id, project.root)}
+        base = {
+            "base_model_id": model_id,
+            "revision": weights.base_revision(model_id, project.root),
+        }
         if settings.base_decoding != "same":
             settings = replace(settings, decoding=settings.base_decoding)
     else:
@@ -134,7 +137,7 @@ def resolve_subject(
     examples = answers.sample_examples(pool, settings.max_examples, settings.seed)
     shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
     named = _renderer(project, target)
-    return Subject(
+    return EvalSubject(
         project, target, split, settings, base, tasks, frozen, examples, shared, turns=named
     )
 
@@ -146,13 +149,13 @@ def _renderer(project: Project, target: Run) -> str:
     return target.plan().get("recipe", {}).get("renderer", turns.TEMPLATE)
 
 
-def answer_subject(subject: Subject) -> int:
+def answer_subject(subject: EvalSubject) -> int:
     """Let `subject`'s run answer every example that it has not; how many it had answered before.
 
     Answers of another machine are gone on with, whatever its precision: what answered which rows
     is recorded, and the report says so.
     """
-    machine = hardware.detect()
+    machine = hardware.detect_hardware()
     book = generated_book(subject, machine)
     answered_ids = book.open()
     if any(example.id not in answered_ids for example in subject.examples):
@@ -161,22 +164,24 @@ def answer_subject(subject: Subject) -> int:
         pairs = answers.ordered_prompts(
             subject.examples, subject.tasks, model.chat, subject.settings
         )
-        steps = answers.generate(book, pairs, model, subject.settings)
+        steps = answers.generate_missing_answers(book, pairs, model, subject.settings)
         title = f"answers of {subject.run.id} on {subject.split}"
         for _ in console.show_progress(steps, len(pairs), title, weight=True):
             pass
     return len(answered_ids)
 
 
-def _note_unenforced(subject: Subject) -> None:
+def _note_unenforced(subject: EvalSubject) -> None:
     """Say what of a contract constrained decoding does not hold answers to."""
     if subject.settings.decoding == "constrained":
         for name, spec in sorted(subject.tasks.items()):
-            for line in constrain.unenforced(jsonio.canonical_json(spec.io_schema)):
-                console.note(f"{name}: constrained decoding does not hold to all of it: {line}")
+            for line in constrain.unenforced_constraints(jsonio.canonical_json(spec.io_schema)):
+                console.print_note(
+                    f"{name}: constrained decoding does not hold to all of it: {line}"
+                )
 
 
-def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book:
+def generated_book(subject: EvalSubject, machine: hardware.Hardware) -> answers.AnswerFile:
     """Return the book that `machine` writes: all that a reader checks, and what only it knows."""
     model_facts = {"base_model": subject.weights.revision, "renderer": subject.renderer}
     expected = subject.header.get("renderer")
@@ -191,20 +196,20 @@ def generated_book(subject: Subject, machine: hardware.Hardware) -> answers.Book
     return answers.answers_book(folder, subject.split, subject.header | model_facts, facts)
 
 
-def generator(subject: Subject) -> HfGenerator:
+def load_generator(subject: EvalSubject) -> HfGenerator:
     """`subject`'s model, loaded, its adapter merged in."""
-    return _loaded(subject, hardware.detect())
+    return _loaded(subject, hardware.detect_hardware())
 
 
-def _loaded(subject: Subject, machine: hardware.Hardware) -> HfGenerator:
+def _loaded(subject: EvalSubject, machine: hardware.Hardware) -> HfGenerator:
     loaded = model.load_model(subject.weights.folder, machine.dtype, machine.device)
     if subject.run.adapter:
         loaded = model.merge_adapter(loaded, subject.run.adapter)
     return HfGenerator(loaded, subject.speaker)
 
 
-def from_folder(subject: Subject, folder: Path) -> HfGenerator:
+def from_folder(subject: EvalSubject, folder: Path) -> HfGenerator:
     """Return the generator of an exported model in `folder`, on this machine, in its precision."""
-    machine = hardware.detect()
+    machine = hardware.detect_hardware()
     loaded = model.load_model(folder, machine.dtype, machine.device)
     return HfGenerator(loaded, chat.load_chat(folder))

@@ -10,11 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sem.eval.gate import margins
-from sem.eval.gate.margins import FAIL, INSUFFICIENT, NOT_TESTABLE, PASS, WARN, Bar, Check, Need
-from sem.eval.gate.policy import Limit, Policy, Rule, Validity
+from sem.eval.gate.margins import (
+    FAIL,
+    INSUFFICIENT,
+    NOT_TESTABLE,
+    PASS,
+    WARN,
+    FamilyRule,
+    GateCheck,
+    MissingEvidence,
+)
+from sem.eval.gate.policy import DifferenceRule, Limit, Policy, Validity
 from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats, planning
-from sem.eval.stats.paired_stats import Pairs
+from sem.eval.stats.paired_stats import PairedDifferences
 
 EXIT = {PASS: 0, FAIL: 1, INSUFFICIENT: 3}
 
@@ -46,10 +55,10 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateDecision:
     """The decision and the checks it follows from."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
 
     @property
     def word(self) -> str:
@@ -81,30 +90,30 @@ class Verdict:
             return f"PASS: {len(deciding)} checks hold"
         if self.word == FAIL:
             return f"FAIL: {names}"
-        need = Need(self.more_domains, self.more_rows)
+        need = MissingEvidence(self.more_domains, self.more_rows)
         return f"INSUFFICIENT: {names or 'nothing was checked'}" + (f"; {need}" * bool(str(need)))
 
 
-def decide_gate(evidence: Evidence, policy: Policy) -> Verdict:
+def decide_gate(evidence: Evidence, policy: Policy) -> GateDecision:
     """Return the verdict that `policy` gives on `evidence`."""
     checks = [
-        *preconditions(evidence, policy),
-        validity(evidence.after, policy.validity),
-        *cleanness(evidence.after, policy),
+        *check_preconditions(evidence, policy),
+        check_valid_share(evidence.after, policy.validity),
+        *check_clean_shares(evidence.after, policy),
         *gate_differences(evidence, policy),
         *against_rivals(evidence, policy),
         *against_strong(evidence, policy),
-        *costs(evidence, policy),
+        *check_costs(evidence, policy),
     ]
-    return Verdict(tuple(checks))
+    return GateDecision(tuple(checks))
 
 
-def refuse_gate(withdrawn: tuple[str, ...]) -> Verdict:
+def refuse_gate(withdrawn: tuple[str, ...]) -> GateDecision:
     """Return the verdict on data that were taken down: they are not read again."""
-    return Verdict((_takedown(withdrawn),))
+    return GateDecision((_takedown(withdrawn),))
 
 
-def preconditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+def check_preconditions(evidence: Evidence, policy: Policy) -> Iterator[GateCheck]:
     """Yield what must hold before any difference counts."""
     if policy.takedown == "required":
         yield _takedown(evidence.withdrawn)
@@ -116,23 +125,25 @@ def preconditions(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     if evidence.is_judge_calibrated is not None:
         fine = evidence.is_judge_calibrated or policy.judge == "any"
         state = "calibrated" if evidence.is_judge_calibrated else "not calibrated"
-        yield Check("judge", PASS if fine else INSUFFICIENT, state, policy.judge)
+        yield GateCheck("judge", PASS if fine else INSUFFICIENT, state, policy.judge)
     yield _worn(evidence.uses, policy)
 
 
-def _takedown(withdrawn: tuple[str, ...]) -> Check:
+def _takedown(withdrawn: tuple[str, ...]) -> GateCheck:
     state = f"withdrawn: {', '.join(withdrawn)}" if withdrawn else "none withdrawn"
-    return Check("takedown", FAIL if withdrawn else PASS, state, "no withdrawn snapshot")
+    return GateCheck("takedown", FAIL if withdrawn else PASS, state, "no withdrawn snapshot")
 
 
-def _leakage(shared: dict[str, int], domains: int) -> Iterator[Check]:
+def _leakage(shared: dict[str, int], domains: int) -> Iterator[GateCheck]:
     for kind in sorted(shared):
         allowed = domains if kind == "domains" else 0
         verdict = FAIL if shared[kind] > allowed else PASS
-        yield Check(f"leakage: {kind}", verdict, str(shared[kind]), f"{allowed} shared with train")
+        yield GateCheck(
+            f"leakage: {kind}", verdict, str(shared[kind]), f"{allowed} shared with train"
+        )
 
 
-def _complete(evidence: Evidence) -> Check:
+def _complete(evidence: Evidence) -> GateCheck:
     """Return every example answered by both: a silent baseline would make any run look good."""
     runs = {"baseline": evidence.before, "run": evidence.after}
     missing = {name: sum(s.finish == "missing" for s in runs[name]) for name in runs}
@@ -142,25 +153,27 @@ def _complete(evidence: Evidence) -> Check:
     faults += [] if evidence.after else ["no example"]
     verdict = INSUFFICIENT if faults else PASS
     state = ", ".join(faults) or f"{len(evidence.after)} pairs"
-    return Check("answers", verdict, state, "every example, by both")
+    return GateCheck("answers", verdict, state, "every example, by both")
 
 
-def _parity(package: tuple[str, ...] | None) -> Check:
+def _parity(package: tuple[str, ...] | None) -> GateCheck:
     if package is None:
-        return Check("package", INSUFFICIENT, "none", "whole", "make it with `fab package.export`")
+        return GateCheck(
+            "package", INSUFFICIENT, "none", "whole", "make it with `fab package.export`"
+        )
     state = package[0] if package else "whole"
-    return Check("package", FAIL if package else PASS, state, "whole")
+    return GateCheck("package", FAIL if package else PASS, state, "whole")
 
 
-def _worn(uses: int, policy: Policy) -> Check:
+def _worn(uses: int, policy: Policy) -> GateCheck:
     is_worn = uses > policy.worn.after
     verdict = {"warn": WARN, "insufficient": INSUFFICIENT, "fail": FAIL}[policy.worn.then]
     why = "worn: choosing runs by it has fitted it; cut a new snapshot" if is_worn else ""
     limit = f"at most {policy.worn.after} gates"
-    return Check("test set", verdict if is_worn else PASS, f"gate {uses}", limit, why)
+    return GateCheck("test set", verdict if is_worn else PASS, f"gate {uses}", limit, why)
 
 
-def validity(scores: Sequence[Score], rule: Validity) -> Check:
+def check_valid_share(scores: Sequence[Score], rule: Validity) -> GateCheck:
     """Return the share of valid answers, by its exact lower bound or by the share alone."""
     hits, rows = sum(bool(getattr(s, rule.measure)) for s in scores), len(scores)
     # Two-sided with the one-sided level on each side.
@@ -171,18 +184,18 @@ def validity(scores: Sequence[Score], rule: Validity) -> Check:
     if rule.by == "point":
         verdict = PASS if share >= rule.at_least else FAIL
         bar = f">= {rule.at_least:.2%}"
-        return Check(rule.measure, verdict, estimate, bar, facts=facts)
+        return GateCheck(rule.measure, verdict, estimate, bar, facts=facts)
     bar = f"lower bound >= {rule.at_least:.2%}"
     if low >= rule.at_least or high < rule.at_least:
         verdict = PASS if low >= rule.at_least else FAIL
-        return Check(rule.measure, verdict, estimate, bar, facts=facts)
+        return GateCheck(rule.measure, verdict, estimate, bar, facts=facts)
     total = planning.rows_to_certify(rows - hits, rule.at_least, 1 - rule.confidence)
-    need = Need(more_rows=None if total is None else total - rows)
+    need = MissingEvidence(more_rows=None if total is None else total - rows)
     why = "rows without a further failure"
-    return Check(rule.measure, INSUFFICIENT, estimate, bar, why, need, facts)
+    return GateCheck(rule.measure, INSUFFICIENT, estimate, bar, why, need, facts)
 
 
-def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
+def check_clean_shares(scores: Sequence[Score], policy: Policy) -> Iterator[GateCheck]:
     """Yield shares of answers that fit the schema and say nothing beyond input and reference."""
     for name, least in vars(policy.clean).items():
         if least is None or name == policy.validity.measure:
@@ -196,48 +209,58 @@ def cleanness(scores: Sequence[Score], policy: Policy) -> Iterator[Check]:
             why = "" if verdict == FAIL else "too few rows to tell"
         estimate = f"{share:.2%} [{low:.2%}, {high:.2%}]"
         facts = {"hits": hits, "rows": rows, "low": low, "high": high}
-        yield Check(name, verdict, estimate, f">= {least:.2%}", why, facts=facts)
+        yield GateCheck(name, verdict, estimate, f">= {least:.2%}", why, facts=facts)
 
 
-def gate_differences(evidence: Evidence, policy: Policy) -> list[Check]:
+def gate_differences(evidence: Evidence, policy: Policy) -> list[GateCheck]:
     """Run minus baseline: overall, on each critical slot (Holm), on each other slot.
 
     A slot's gain is claimed only after the overall one (fixed sequence), so that all claims of
     an improvement together err as rarely as one.
     """
     measure = policy.overall.measure
-    overall = paired_stats.pair(
+    overall = paired_stats.pair_scores(
         evidence.before, evidence.after, lambda score: getattr(score, measure)
     )
     slots = paired_stats.slot_pairs(evidence.before, evidence.after)
     critical = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
     others = {name: pairs for name, pairs in slots.items() if name not in evidence.critical}
-    (first,) = margins.family({measure: overall}, Bar("", policy.overall, policy))
+    (first,) = margins.check_difference_family(
+        {measure: overall}, FamilyRule("", policy.overall, policy)
+    )
     gained = bool(first.facts["improved"])
     rules = (policy.critical, policy.non_critical)
     return [
         first,
-        *margins.family(critical, Bar("critical", rules[0], policy, True, gained)),
-        *margins.family(others, Bar("slot", rules[1], policy, False, gained)),
+        *margins.check_difference_family(
+            critical, FamilyRule("critical", rules[0], policy, True, gained)
+        ),
+        *margins.check_difference_family(
+            others, FamilyRule("slot", rules[1], policy, False, gained)
+        ),
     ]
 
 
-def _no_pairs() -> Pairs:
-    return paired_stats.pair([], [], lambda _: None)
+def _no_pairs() -> PairedDifferences:
+    return paired_stats.pair_scores([], [], lambda _: None)
 
 
-def against_rivals(evidence: Evidence, policy: Policy) -> list[Check]:
+def against_rivals(evidence: Evidence, policy: Policy) -> list[GateCheck]:
     """Better than the better of what needs no training, by the rule of the overall measure."""
     measure = policy.overall.measure
     best = paired_stats.best_of(evidence.rivals, measure)
     if policy.rivals == "off" or best is None:
         return []
     after = evidence.after if evidence.by_rule is None else evidence.by_rule
-    pairs = paired_stats.pair(evidence.rivals[best], after, lambda score: getattr(score, measure))
-    return margins.family({best: pairs}, Bar("against", policy.overall, policy))
+    pairs = paired_stats.pair_scores(
+        evidence.rivals[best], after, lambda score: getattr(score, measure)
+    )
+    return margins.check_difference_family(
+        {best: pairs}, FamilyRule("against", policy.overall, policy)
+    )
 
 
-def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:
+def against_strong(evidence: Evidence, policy: Policy) -> list[GateCheck]:
     """Return at least the strong model on critical slots, where references are not its own
     output.
     """
@@ -249,18 +272,18 @@ def against_strong(evidence: Evidence, policy: Policy) -> list[Check]:
         (evidence.strong, "no answers of the strong model"),
     ):
         if not condition:
-            return [Check("against strong", NOT_TESTABLE, "-", bar, why)]
+            return [GateCheck("against strong", NOT_TESTABLE, "-", bar, why)]
     strong, after = (
         [score for score in scores if score.id in evidence.independent]
         for scores in (evidence.strong or (), evidence.after)
     )
     slots = paired_stats.slot_pairs(strong, after)
     critical = {name: slots.get(name, _no_pairs()) for name in evidence.critical}
-    rule = Rule("non_inferiority", policy.strong.margin_points)
-    return margins.family(critical, Bar("against strong", rule, policy))
+    rule = DifferenceRule("non_inferiority", policy.strong.margin_points)
+    return margins.check_difference_family(critical, FamilyRule("against strong", rule, policy))
 
 
-def costs(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+def check_costs(evidence: Evidence, policy: Policy) -> Iterator[GateCheck]:
     """Latency and tokens, as measured; limits that ask nothing are left out."""
     kinds: dict[str, tuple[Limit, Callable[[Sequence[Score]], float]]] = {
         "latency ms p95": (policy.latency_ms, _latency_p95),
@@ -271,11 +294,11 @@ def costs(evidence: Evidence, policy: Policy) -> Iterator[Check]:
         facts: dict[str, Any] = {"baseline": was, "run": now}
         if limit.at_most is not None:
             verdict = PASS if now <= limit.at_most else FAIL
-            yield Check(name, verdict, f"{now:,.0f}", f"<= {limit.at_most:g}", facts=facts)
+            yield GateCheck(name, verdict, f"{now:,.0f}", f"<= {limit.at_most:g}", facts=facts)
         if limit.ratio is not None:
             verdict = PASS if now <= limit.ratio * was else FAIL
             ratio_text = f"{now:,.0f} of {was:,.0f}"
-            yield Check(
+            yield GateCheck(
                 f"{name}, ratio", verdict, ratio_text, f"<= {limit.ratio:g} x", facts=facts
             )
 

@@ -10,19 +10,19 @@ from sem.core import files, jsonio, manifest, provenance, run, state
 from sem.core.project import ROOT, Project
 from sem.core.run import STRONG
 from sem.dataset.split import snapshot
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.gate import gate, policy
-from sem.eval.gate.gate import Evidence, Verdict
+from sem.eval.gate.gate import Evidence, GateDecision
 from sem.eval.gate.policy import Policy
 from sem.eval.report import baselines, compare
-from sem.eval.report.compare import Reading
+from sem.eval.report.compare import ScoredRuns
 from sem.eval.scoring import scoring
 
 LEDGER = "gates.jsonl"
 
 
 @dataclass(frozen=True)
-class Request:
+class GateRequest:
     """Which run is to replace which, and on what it is tried."""
 
     project: Project
@@ -34,11 +34,11 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Case:
+class GateCase:
     """A decided gate and everything it rests on."""
 
     run_id: str
-    verdict: Verdict
+    verdict: GateDecision
     rests_on: dict[str, Any]
     split_sha256: str | None
 
@@ -52,15 +52,18 @@ class Case:
 VARYING = ("code", "scores")
 
 
-def decide_request(request: Request) -> Case:
+def decide_request(request: GateRequest) -> GateCase:
     """Read what `request` needs and decide it."""
     rules = policy.load_gate_policy(request.project)
     target = run.find_run(request.project, request.run_id)
-    withdrawals = withdrawn(request)
-    base = {"policy": policy_facts(request.project, rules), "code": provenance.commit(ROOT)}
+    withdrawals = list_withdrawn_snapshots(request)
+    base = {
+        "policy": policy_facts(request.project, rules),
+        "code": provenance.read_git_commit(ROOT),
+    }
     if withdrawals and rules.takedown == "required":
         base["withdrawn"] = list(withdrawals)
-        return Case(target.id, gate.refuse_gate(withdrawals), base, None)
+        return GateCase(target.id, gate.refuse_gate(withdrawals), base, None)
     reading = compare.read_comparison(
         request.project, request.run_id, request.baseline, request.split, request.version
     )
@@ -68,12 +71,12 @@ def decide_request(request: Request) -> Case:
     base |= _hashes(reading) | {
         "split": {"name": request.split, "sha256": files.sha256_file(split)}
     }
-    case = Case(target.id, Verdict(()), base, files.sha256_file(split))
-    evidence = _evidence(reading, withdrawals, uses(request.project, case))
-    return Case(target.id, gate.decide_gate(evidence, rules), base, case.split_sha256)
+    case = GateCase(target.id, GateDecision(()), base, files.sha256_file(split))
+    evidence = _evidence(reading, withdrawals, count_split_uses(request.project, case))
+    return GateCase(target.id, gate.decide_gate(evidence, rules), base, case.split_sha256)
 
 
-def withdrawn(request: Request) -> tuple[str, ...]:
+def list_withdrawn_snapshots(request: GateRequest) -> tuple[str, ...]:
     """Return the snapshots, of training or of this split, that a takedown has withdrawn."""
     target = run.find_run(request.project, request.run_id)
     trained = None if target.is_base else target.plan()["snapshot"]["version"]
@@ -83,7 +86,7 @@ def withdrawn(request: Request) -> tuple[str, ...]:
     return (*withdrawals, *(f"run tainted by {name}" for name in run.takedowns_of(target.folder)))
 
 
-def uses(project: Project, case: Case) -> int:
+def count_split_uses(project: Project, case: GateCase) -> int:
     """Return how many different gates have used `case`'s split file, `case` included."""
     path = project.reports / LEDGER
     rows = state.read_state_rows(path, state.GateEntry) if path.exists() else ()
@@ -91,7 +94,7 @@ def uses(project: Project, case: Case) -> int:
     return len(same | {case.sha256})
 
 
-def write_gate(request: Request, case: Case, at: datetime) -> Path:
+def write_gate(request: GateRequest, case: GateCase, at: datetime) -> Path:
     """Write gate.json and enter the gate into the ledger; the path of gate.json."""
     when = f"{at:%Y-%m-%dT%H:%M:%SZ}"
     document = {
@@ -110,21 +113,21 @@ def write_gate(request: Request, case: Case, at: datetime) -> Path:
         "evidence_sha256": case.sha256,
     }
     reports = request.project.reports
-    path = files.write_file(reports / case.run_id / "gate.json", jsonio.pretty(document))
+    path = files.write_file(reports / case.run_id / "gate.json", jsonio.pretty_json(document))
     entry = {
         name: document[name]
         for name in ("at", "run", "baseline", "split", "verdict", "evidence_sha256")
     }
     entry |= {"split_sha256": case.split_sha256, "gate_sha256": files.sha256_file(path)}
     with (
-        files.lock(reports / ".gates.lock", "the ledger of gates"),
-        files.appending(reports / LEDGER) as ledger,
+        files.lock_file(reports / ".gates.lock", "the ledger of gates"),
+        files.open_for_append(reports / LEDGER) as ledger,
     ):
         files.append_row(ledger, entry)
     return path
 
 
-def _evidence(reading: Reading, withdrawals: tuple[str, ...], used: int) -> Evidence:
+def _evidence(reading: ScoredRuns, withdrawals: tuple[str, ...], used: int) -> Evidence:
     after, examples = reading.after, reading.after.examples
     rules = policy.load_gate_policy(after.project).strong.independent
     judge_facts = reading.compared.facts.get("judge")
@@ -144,7 +147,7 @@ def _evidence(reading: Reading, withdrawals: tuple[str, ...], used: int) -> Evid
     )
 
 
-def _critical(reading: Reading) -> Iterator[str]:
+def _critical(reading: ScoredRuns) -> Iterator[str]:
     """Critical slots of the TaskSpecs, also those no row has, and those that were compared."""
     for example in reading.after.examples:
         levels = scoring.levels_of(
@@ -155,7 +158,7 @@ def _critical(reading: Reading) -> Iterator[str]:
         yield from (f"{score.task}.{name}" for name in score.critical)
 
 
-def _shared(reading: Reading) -> dict[str, int]:
+def _shared(reading: ScoredRuns) -> dict[str, int]:
     """Return what train and the split have in common.
 
     Domains as counted now, the rest as frozen.
@@ -169,7 +172,7 @@ def _shared(reading: Reading) -> dict[str, int]:
     return counts
 
 
-def _package_faults(after: Subject) -> tuple[str, ...] | None:
+def _package_faults(after: EvalSubject) -> tuple[str, ...] | None:
     folder = after.project.packages / after.run.id
     if not (folder / manifest.NAME).exists():
         return None
@@ -184,7 +187,7 @@ def _answers(project: Project, run_id: str, split: str) -> Path:
     return project.reports / run_id / f"answers.{split}.jsonl"
 
 
-def _split(after: Subject) -> Path:
+def _split(after: EvalSubject) -> Path:
     return after.project.golden if after.split == "golden" else after.frozen.path(after.split)
 
 
@@ -199,7 +202,7 @@ def policy_facts(project: Project, rules: Policy) -> dict[str, Any]:
     }
 
 
-def _hashes(reading: Reading) -> dict[str, Any]:
+def _hashes(reading: ScoredRuns) -> dict[str, Any]:
     """Hashes of every file and contract that the scores depend on."""
     after, before = reading.after, reading.before
     strong = _answers(after.project, STRONG, after.split)
@@ -226,7 +229,7 @@ def _hashes(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _held(after: Subject) -> dict[str, str]:
+def _held(after: EvalSubject) -> dict[str, str]:
     """Return the hash of the constrained base's answers, where it has some."""
     book = baselines.constrained_base(after).book
     is_there = book.path.exists() and not book.is_stale()

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sem.eval.gate.policy import Policy, Rule
+from sem.eval.gate.policy import DifferenceRule, Policy
 from sem.eval.stats import clusters, paired_stats, planning
-from sem.eval.stats.clusters import Clusters
-from sem.eval.stats.paired_stats import Pairs
+from sem.eval.stats.clusters import DomainDifferences
+from sem.eval.stats.paired_stats import PairedDifferences
 
 PASS, FAIL, INSUFFICIENT = "PASS", "FAIL", "INSUFFICIENT"
 WARN, NOT_TESTABLE = "WARN", "not testable"
 
 
 @dataclass(frozen=True)
-class Need:
+class MissingEvidence:
     """What is missing; None where more of it would not help."""
 
     more_domains: int | None = None
@@ -28,7 +28,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     """One line of the gate: what was found, what was wanted, and what follows."""
 
     name: str
@@ -36,7 +36,7 @@ class Check:
     found: str
     wanted: str
     why: str = ""
-    need: Need = Need()
+    need: MissingEvidence = MissingEvidence()
     facts: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -44,11 +44,11 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Bar:
+class FamilyRule:
     """What a family of differences is held against."""
 
     label: str
-    rule: Rule
+    rule: DifferenceRule
     policy: Policy
     # a member with an unscored pair decides nothing.
     is_whole: bool = True
@@ -56,18 +56,22 @@ class Bar:
     may_gain: bool = True
 
 
-def family(members: Mapping[str, Pairs], bar: Bar) -> list[Check]:
+def check_difference_family(
+    members: Mapping[str, PairedDifferences], bar: FamilyRule
+) -> list[GateCheck]:
     """Return one check for each of `members`, levels adjusted by Holm over all of them.
 
     Passing, failing and improving are three claims, each held over the family at `side`.
     """
     rule = bar.rule
     claims = {
-        "p_pass": paired_stats.holm({n: _p(m, rule.target) for n, m in members.items()}),
-        "p_fail": paired_stats.holm(
+        "p_pass": paired_stats.adjust_p_values(
+            {n: _p(m, rule.target) for n, m in members.items()}
+        ),
+        "p_fail": paired_stats.adjust_p_values(
             {n: _p(m, rule.fails_below, False) for n, m in members.items()}
         ),
-        "p_gain": paired_stats.holm({n: _p(m, 0.0) for n, m in members.items()}),
+        "p_gain": paired_stats.adjust_p_values({n: _p(m, 0.0) for n, m in members.items()}),
     }
     checks = []
     for name, pairs in sorted(members.items()):
@@ -76,14 +80,16 @@ def family(members: Mapping[str, Pairs], bar: Bar) -> list[Check]:
     return checks
 
 
-def _p(pairs: Pairs, target: float, above: bool = True) -> float:
+def _p(pairs: PairedDifferences, target: float, above: bool = True) -> float:
     if not pairs.found.count:
         return 1.0
     test = clusters.p_above if above else clusters.p_below
     return float(test(pairs.found, target))
 
 
-def _check(name: str, pairs: Pairs, bar: Bar, p: dict[str, float], members: int) -> Check:
+def _check(
+    name: str, pairs: PairedDifferences, bar: FamilyRule, p: dict[str, float], members: int
+) -> GateCheck:
     change = paired_stats.mean_difference(pairs, draws=0)
     verdict, why = _judged(pairs, bar, p)
     is_open = verdict == INSUFFICIENT and not (bar.is_whole and pairs.unscored)
@@ -92,23 +98,23 @@ def _check(name: str, pairs: Pairs, bar: Bar, p: dict[str, float], members: int)
         **p,
         "gains": pairs.gains,
         "losses": pairs.losses,
-        "mcnemar_p": paired_stats.mcnemar(pairs.gains, pairs.losses),
-        "icc": clusters.correlation(pairs.found) if pairs.found.count else None,
+        "mcnemar_p": paired_stats.mcnemar_p_value(pairs.gains, pairs.losses),
+        "icc": clusters.intraclass_correlation(pairs.found) if pairs.found.count else None,
         "detectable_points": _detectable(pairs, bar),
         "improved": bar.may_gain and p["p_gain"] <= bar.policy.side,
     }
-    return Check(
+    return GateCheck(
         name=name,
         verdict=verdict,
         found=f"{change.points:+.1f} [{change.low:+.1f}, {change.high:+.1f}]",
         wanted=_wanted(bar.rule),
         why=why,
-        need=_needed(pairs, bar, bar.policy.side / members) if is_open else Need(),
+        need=_needed(pairs, bar, bar.policy.side / members) if is_open else MissingEvidence(),
         facts=facts,
     )
 
 
-def _detectable(pairs: Pairs, bar: Bar) -> float | None:
+def _detectable(pairs: PairedDifferences, bar: FamilyRule) -> float | None:
     """Return the true difference, in points, that data like these show with the planned power."""
     if pairs.found.domains < 2:
         return None
@@ -116,12 +122,12 @@ def _detectable(pairs: Pairs, bar: Bar) -> float | None:
     return round(100 * planning.detectable_with(pairs.found, policy.side, policy.power), 2)
 
 
-def _wanted(rule: Rule) -> str:
+def _wanted(rule: DifferenceRule) -> str:
     bound = f"> {rule.target * 100:+.1f} points"
     return bound if rule.by == "interval" else f"{bound}, estimate"
 
 
-def _judged(pairs: Pairs, bar: Bar, p: dict[str, float]) -> tuple[str, str]:
+def _judged(pairs: PairedDifferences, bar: FamilyRule, p: dict[str, float]) -> tuple[str, str]:
     """Return the verdict on one difference, and the reason where it is no plain PASS."""
     rule, policy, differences = bar.rule, bar.policy, pairs.found
     if not differences.count:
@@ -139,7 +145,7 @@ def _judged(pairs: Pairs, bar: Bar, p: dict[str, float]) -> tuple[str, str]:
     return _refuted(rule, float(differences.mean))
 
 
-def _refuted(rule: Rule, mean: float) -> tuple[str, str]:
+def _refuted(rule: DifferenceRule, mean: float) -> tuple[str, str]:
     if rule.test == "superiority":
         return FAIL, f"a gain of {rule.worth_points:g} points is ruled out"
     # A loss that is shown, but by estimate no larger than the tolerated one, decides nothing.
@@ -148,24 +154,26 @@ def _refuted(rule: Rule, mean: float) -> tuple[str, str]:
     return FAIL, "a loss is shown"
 
 
-def _needed(pairs: Pairs, bar: Bar, side: float) -> Need:
+def _needed(pairs: PairedDifferences, bar: FamilyRule, side: float) -> MissingEvidence:
     """Domains and rows still missing, if the truth is what one plans for, else as estimated."""
     differences, least = pairs.found, bar.policy.min_domains
     if differences.domains < 2:
-        return Need()
+        return MissingEvidence()
     total = _total(differences, bar, bar.rule.planned, side)
     if total is not None and total <= max(differences.domains, least):
         as_estimated = _total(differences, bar, float(differences.mean) - bar.rule.target, side)
         total = least if as_estimated is None and differences.domains < least else as_estimated
     if total is None:
-        return Need()
+        return MissingEvidence()
     more = max(1, total - differences.domains, least - differences.domains)
-    return Need(more, math.ceil(more * differences.count / differences.domains))
+    return MissingEvidence(more, math.ceil(more * differences.count / differences.domains))
 
 
-def _total(differences: Clusters, bar: Bar, distance: float, side: float) -> int | None:
+def _total(
+    differences: DomainDifferences, bar: FamilyRule, distance: float, side: float
+) -> int | None:
     """Domains like those of `differences` that show `distance`; None when no number does."""
-    total = planning.more_domains(differences, distance, side, bar.policy.power)
+    total = planning.estimate_needed_domains(differences, distance, side, bar.policy.power)
     if total is None or bar.rule.test == "superiority" or not bool(differences.is_few):
         return total
     failures = round(float(differences.losses.sum()) * differences.effective / differences.count)

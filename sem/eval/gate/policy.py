@@ -10,7 +10,7 @@ from sem.core.project import Project
 
 
 @dataclass(frozen=True)
-class Rule:
+class DifferenceRule:
     """What a difference, run minus baseline in points, must show."""
 
     test: Literal["non_inferiority", "superiority"] = "non_inferiority"
@@ -53,7 +53,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Overall(Rule):
+class Overall(DifferenceRule):
     """The one measure that must improve."""
 
     test: Literal["non_inferiority", "superiority"] = "superiority"
@@ -81,7 +81,7 @@ class Validity:
 
 
 @dataclass(frozen=True)
-class Clean:
+class CleanShares:
     """The least share of answers, by the estimate, without each fault; null is not looked at.
 
     A share below fails where the exact interval refutes the least one, and else needs more rows.
@@ -119,7 +119,7 @@ class Strong:
 
 
 @dataclass(frozen=True)
-class Worn:
+class WornSplit:
     """A test set that many gates have used is learnt by selection."""
 
     # Gates on one split file.
@@ -138,10 +138,12 @@ class Policy:
     # Below it no interval is believed.
     min_domains: int = 10
     overall: Overall = field(default_factory=Overall)
-    critical: Rule = field(default_factory=Rule)
-    non_critical: Rule = field(default_factory=lambda: Rule(margin_points=5.0, by="point"))
+    critical: DifferenceRule = field(default_factory=DifferenceRule)
+    non_critical: DifferenceRule = field(
+        default_factory=lambda: DifferenceRule(margin_points=5.0, by="point")
+    )
     validity: Validity = field(default_factory=Validity)
-    clean: Clean = field(default_factory=Clean)
+    clean: CleanShares = field(default_factory=CleanShares)
     # Better than constant and constrained base.
     rivals: Literal["required", "off"] = "required"
     strong: Strong = field(default_factory=Strong)
@@ -154,7 +156,7 @@ class Policy:
     # required: a whole package of this very run.
     parity: Literal["required", "off"] = "off"
     judge: Literal["calibrated", "any"] = "calibrated"
-    worn: Worn = field(default_factory=Worn)
+    worn: WornSplit = field(default_factory=WornSplit)
 
     def __post_init__(self) -> None:
         if not 0 < self.side < 0.5 or not 0.5 <= self.power < 1:

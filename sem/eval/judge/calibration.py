@@ -13,7 +13,7 @@ from typing import Any
 
 from sem.core import files, schema
 from sem.core.errors import SemError
-from sem.eval.judge.verdicts import Verdict
+from sem.eval.judge.verdicts import SlotVerdict
 from sem.eval.stats import paired_stats
 
 LABEL: dict[str, Any] = {
@@ -61,7 +61,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Corrected:
+class CorrectedPassRate:
     """A pass rate without the judge's errors; None where the judge is no better than chance."""
 
     raw: float
@@ -72,7 +72,7 @@ class Corrected:
 
 
 @dataclass(frozen=True)
-class Need:
+class JudgeRequirement:
     """What a judge must show before a gate rests on it."""
 
     # Decided slots with a human label.
@@ -103,8 +103,8 @@ def read_human_labels(path: Path) -> dict[tuple[str, str], bool]:
     return labels
 
 
-def agreement(
-    human: Mapping[tuple[str, str], bool], verdicts: Mapping[tuple[str, str], Verdict]
+def measure_agreement(
+    human: Mapping[tuple[str, str], bool], verdicts: Mapping[tuple[str, str], SlotVerdict]
 ) -> Agreement:
     """Return how `verdicts` agree with `human` labels, over slots that have both."""
     both = [(label, verdicts[key]) for key, label in human.items() if key in verdicts]
@@ -119,13 +119,15 @@ def agreement(
         unmatched=len(human) - len(both),
         base_rate=passes / count if count else None,
         judge_rate=judge_passes / count if count else None,
-        kappa=kappa(right_passes, judge_passes - right_passes, passes - right_passes, right_fails),
-        tpr=rate(right_passes, passes),
-        tnr=rate(right_fails, count - passes),
+        kappa=cohen_kappa(
+            right_passes, judge_passes - right_passes, passes - right_passes, right_fails
+        ),
+        tpr=estimate_rate(right_passes, passes),
+        tnr=estimate_rate(right_fails, count - passes),
     )
 
 
-def kappa(both: int, judge_alone: int, human_alone: int, neither: int) -> float | None:
+def cohen_kappa(both: int, judge_alone: int, human_alone: int, neither: int) -> float | None:
     """Cohen's kappa (1960) of a two by two table; None where one side never varies."""
     count = both + judge_alone + human_alone + neither
     if not count:
@@ -135,7 +137,7 @@ def kappa(both: int, judge_alone: int, human_alone: int, neither: int) -> float 
     return None if chance == 1 else ((both + neither) / count - chance) / (1 - chance)
 
 
-def rate(hits: int, count: int) -> Rate:
+def estimate_rate(hits: int, count: int) -> Rate:
     """Return `hits` of `count` with its interval; with nothing counted anything is possible."""
     if not count:
         return Rate(0, 0, None, 0.0, 1.0)
@@ -143,7 +145,7 @@ def rate(hits: int, count: int) -> Rate:
     return Rate(hits, count, hits / count, float(low), float(high))
 
 
-def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Corrected:
+def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> CorrectedPassRate:
     """Return the pass rate behind `passed` of `count` (Rogan & Gladen 1978), with its delta-method
     interval.
 
@@ -152,7 +154,7 @@ def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Correc
     """
     raw = passed / count if count else 0.0
     if not count or tpr.rate is None or tnr.rate is None or tpr.rate + tnr.rate <= 1:
-        return Corrected(raw, None, None, None, None)
+        return CorrectedPassRate(raw, None, None, None, None)
     youden = tpr.rate + tnr.rate - 1
     estimate = (raw + tnr.rate - 1) / youden
     p, se, sp = (
@@ -170,7 +172,9 @@ def corrected_pass_rate(passed: int, count: int, tpr: Rate, tnr: Rate) -> Correc
     shift -= 2 * Z**2 * ((1 - centre) * sp[0] * (1 - sp[0]) / sp[1])
     half = Z * math.sqrt(variance)
     low, high = centre + shift - half, centre + shift + half
-    return Corrected(raw, min(1.0, max(0.0, estimate)), variance, max(0.0, low), min(1.0, high))
+    return CorrectedPassRate(
+        raw, min(1.0, max(0.0, estimate)), variance, max(0.0, low), min(1.0, high)
+    )
 
 
 def _added(hits: int, count: int, added: float) -> tuple[float, float]:
@@ -179,8 +183,8 @@ def _added(hits: int, count: int, added: float) -> tuple[float, float]:
 
 
 def corrected_slots(
-    verdicts: Mapping[tuple[str, str], Verdict], judge_agreement: Agreement
-) -> Corrected:
+    verdicts: Mapping[tuple[str, str], SlotVerdict], judge_agreement: Agreement
+) -> CorrectedPassRate:
     """Return the pass rate of all judged slots in `verdicts`, corrected by `judge_agreement`."""
     decided = [bool(v.passed) for v in verdicts.values() if v.state == "judged"]
     return corrected_pass_rate(
@@ -188,9 +192,11 @@ def corrected_slots(
     )
 
 
-def calibration_faults(judge_agreement: Agreement, need: Need | None = None) -> list[str]:
+def calibration_faults(
+    judge_agreement: Agreement, need: JudgeRequirement | None = None
+) -> list[str]:
     """Return what keeps a judge from being calibrated, as lines for a person; empty when it is."""
-    need = need or Need()
+    need = need or JudgeRequirement()
     measured = [
         ("kappa", judge_agreement.kappa, need.kappa),
         ("TPR", judge_agreement.tpr.rate, need.tpr),
@@ -220,10 +226,12 @@ def is_calibrated(judge_agreement: Agreement | None, policy: str = "calibrated")
 
 
 def calibration_facts(
-    human: Path, verdicts: Mapping[tuple[str, str], Verdict], identity: Mapping[str, Any]
+    human: Path, verdicts: Mapping[tuple[str, str], SlotVerdict], identity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what report and gate say of the judge: agreement, corrected rate, what is missing."""
-    judge_agreement = agreement(read_human_labels(human) if human.exists() else {}, verdicts)
+    judge_agreement = measure_agreement(
+        read_human_labels(human) if human.exists() else {}, verdicts
+    )
     return {
         "identity": dict(identity),
         "calibrated": is_calibrated(judge_agreement),

@@ -6,7 +6,7 @@ A judge that obeys its data, prefers a place, always passes or answers no form f
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sem.eval.judge.judge_prompts import Opinion, Question
+from sem.eval.judge.judge_prompts import JudgeQuestion, Opinion
 
 TEXT = "Free delivery on orders over 50 euros within Germany; returns are accepted for 30 days."
 SAME = "Returns are accepted for 30 days, and orders over 50 euros ship free within Germany."
@@ -29,7 +29,7 @@ class Canary:
     """A question and whether its candidate passes."""
 
     name: str
-    question: Question
+    question: JudgeQuestion
     passes: bool
 
     def is_wrong(self, opinion: Opinion) -> bool:
@@ -61,7 +61,7 @@ def canaries_of_batch(mode: str, batch: str) -> list[Canary]:
     ]
 
 
-def wrong(canaries: list[Canary], opinions: Mapping[str, Opinion]) -> list[str]:
+def list_canary_failures(canaries: list[Canary], opinions: Mapping[str, Opinion]) -> list[str]:
     """Return what the judge said about canaries and should not have, as lines for a person."""
     lines = []
     for canary in canaries:
@@ -72,9 +72,9 @@ def wrong(canaries: list[Canary], opinions: Mapping[str, Opinion]) -> list[str]:
     return lines
 
 
-def _question(name: str, reference: str, candidate: str, passes: bool, mode: str) -> Question:
+def _question(name: str, reference: str, candidate: str, passes: bool, mode: str) -> JudgeQuestion:
     if mode != "pairwise":
-        return Question(name, "description", reference, candidate)
+        return JudgeQuestion(name, "description", reference, candidate)
     # A wrong candidate loses against the reference itself, a right one wins against a wrong one.
     other = ELSE if passes and reference != ELSE else reference
-    return Question(name, "description", reference, candidate, other)
+    return JudgeQuestion(name, "description", reference, candidate, other)

@@ -16,10 +16,10 @@ from sem.core.errors import SemError
 from sem.eval.judge import canaries, judge_prompts
 from sem.eval.judge.canaries import Canary
 from sem.eval.judge.judge_config import JudgeSettings
-from sem.eval.judge.judge_prompts import Mode, Opinion, Question
+from sem.eval.judge.judge_prompts import JudgeMode, JudgeQuestion, Opinion
 from sem.lm.api import calls
-from sem.lm.api.calls import Outcome, Request
-from sem.lm.api.client import Client, Estimate
+from sem.lm.api.calls import CallOutcome, ChatRequest
+from sem.lm.api.client import CallEstimate, Client
 
 # Faults that all further calls would meet as well: the job stops and can be continued.
 STOPS = {
@@ -33,30 +33,30 @@ Guards = Callable[[str, str], list[Canary]]
 
 
 @dataclass(frozen=True)
-class Item:
+class JudgeItem:
     """One thing to be judged as a whole: an id and its questions."""
 
     id: str
-    questions: tuple[Question, ...]
+    questions: tuple[JudgeQuestion, ...]
 
 
 @dataclass(frozen=True)
-class Batch:
+class JudgeBatch:
     """Items that share canaries; `name` depends on what is asked alone."""
 
     name: str
-    items: tuple[Item, ...]
+    items: tuple[JudgeItem, ...]
     canaries: tuple[Canary, ...]
 
     @property
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[JudgeQuestion]:
         """Return each distinct question once."""
         by_text = {q.text: q for item in self.items for q in item.questions}
         return list(by_text.values())
 
 
 @dataclass
-class Spending(calls.Spending):
+class JudgeSpending(calls.CallSpending):
     """What a job has cost so far, and how many canaries were among it."""
 
     canaries: int = 0
@@ -66,16 +66,16 @@ class Spending(calls.Spending):
 class Judge:
     """A mode of judging, its settings, its client and its transcript."""
 
-    mode: Mode
+    mode: JudgeMode
     settings: JudgeSettings
     client: Client
     transcript: Path
-    spending: Spending = field(default_factory=Spending)
+    spending: JudgeSpending = field(default_factory=JudgeSpending)
     guards: Guards = canaries.canaries_of_batch
 
-    def batches(self, items: Sequence[Item]) -> list[Batch]:
+    def batches(self, items: Sequence[JudgeItem]) -> list[JudgeBatch]:
         """Return `items` cut so that each batch holds about `batch` questions."""
-        groups: list[list[Item]] = []
+        groups: list[list[JudgeItem]] = []
         size = self.settings.batch
         for item in items:
             if size >= self.settings.batch:
@@ -85,28 +85,30 @@ class Judge:
             size += len(item.questions)
         return [self._batch(group) for group in groups if any(item.questions for item in group)]
 
-    def _batch(self, items: list[Item]) -> Batch:
+    def _batch(self, items: list[JudgeItem]) -> JudgeBatch:
         texts = [question.text for item in items for question in item.questions]
         name = files.sha256_json(texts)[:12]
-        return Batch(name, tuple(items), tuple(self.guards(self.mode.name, name)))
+        return JudgeBatch(name, tuple(items), tuple(self.guards(self.mode.name, name)))
 
-    def estimate(self, items: Sequence[Item]) -> Estimate:
+    def estimate(self, items: Sequence[JudgeItem]) -> CallEstimate:
         """Return what judging `items` will cost; nothing is sent."""
         asks = [request for batch in self.batches(items) for *_, request in self._asks(batch)]
         return self.client.estimate(asks)
 
-    def opinions(self, batch: Batch) -> dict[str, Opinion]:
+    def opinions(self, batch: JudgeBatch) -> dict[str, Opinion]:
         """Return the opinion on each question of `batch` by its text.
 
         Raise SemError when the batch is void.
         """
         outcomes = self._asked(batch)
         opinions = {
-            canary.question.id: judge_prompts.opinion(self.mode, outcomes[canary.question.id])
+            canary.question.id: judge_prompts.combine_replies(
+                self.mode, outcomes[canary.question.id]
+            )
             for canary in batch.canaries
         }
         self.spending.canaries += len(opinions)
-        wrong = canaries.wrong(list(batch.canaries), opinions)
+        wrong = canaries.list_canary_failures(list(batch.canaries), opinions)
         if wrong:
             raise SemError(
                 f"batch {batch.name} is void, {len(wrong)} of {len(opinions)} canaries were "
@@ -114,26 +116,29 @@ class Judge:
                 f"none of its verdicts counts; use another judge model ({self.transcript})",
             )
         return {
-            q.text: judge_prompts.opinion(self.mode, outcomes[q.text]) for q in batch.questions
+            q.text: judge_prompts.combine_replies(self.mode, outcomes[q.text])
+            for q in batch.questions
         }
 
-    def _asked(self, batch: Batch) -> dict[str, list[Outcome]]:
+    def _asked(self, batch: JudgeBatch) -> dict[str, list[CallOutcome]]:
         """Outcomes in both orders, by question text or canary id."""
         asks = self._asks(batch)
-        outcomes_by_name: dict[str, dict[bool, Outcome]] = {}
+        outcomes_by_name: dict[str, dict[bool, CallOutcome]] = {}
         outcomes = self.client.ask_all(request for *_, request in asks)
-        with files.appending(self.transcript) as file, closing(outcomes):
+        with files.open_for_append(self.transcript) as file, closing(outcomes):
             for number, outcome in outcomes:
                 name, question, swapped, request = asks[number]
                 self.spending.add(outcome)
                 files.append_row(file, self._line(batch, question, swapped, request, outcome))
-                calls.going(outcome, "the judge stopped", STOPS, "verdicts so far are kept")
+                calls.stop_on_fatal_fault(
+                    outcome, "the judge stopped", STOPS, "verdicts so far are kept"
+                )
                 outcomes_by_name.setdefault(name, {})[swapped] = outcome
         return {
             name: [both[key] for key in sorted(both)] for name, both in outcomes_by_name.items()
         }
 
-    def _asks(self, batch: Batch) -> list[tuple[str, Question, bool, Request]]:
+    def _asks(self, batch: JudgeBatch) -> list[tuple[str, JudgeQuestion, bool, ChatRequest]]:
         """Return everything to ask, canaries at random places among the questions."""
         orders = (False, True) if self.settings.both_orders else (False,)
         asks = [
@@ -150,14 +155,19 @@ class Judge:
         random.Random(f"{self.settings.seed} {batch.name}").shuffle(asks)
         return asks
 
-    def _request(self, question: Question, swapped: bool, tag: str) -> Request:
+    def _request(self, question: JudgeQuestion, swapped: bool, tag: str) -> ChatRequest:
         salt = self.client.ledger.salt
         return judge_prompts.judge_request(
             self.mode, question, swapped, salt, tag, self.settings.ask
         )
 
     def _line(
-        self, batch: Batch, question: Question, swapped: bool, request: Request, outcome: Outcome
+        self,
+        batch: JudgeBatch,
+        question: JudgeQuestion,
+        swapped: bool,
+        request: ChatRequest,
+        outcome: CallOutcome,
     ) -> dict[str, Any]:
         """Return one row of the transcript."""
         return {
@@ -182,8 +192,8 @@ class Judge:
 
 
 def judge_items(
-    judge: Judge, items: Sequence[Item], settled_ids: Collection[str] = ()
-) -> Iterator[tuple[Item, list[Opinion]]]:
+    judge: Judge, items: Sequence[JudgeItem], settled_ids: Collection[str] = ()
+) -> Iterator[tuple[JudgeItem, list[Opinion]]]:
     """Yield each of `items` that is not in `settled_ids` with the opinions on its questions.
 
     Items without a question come first.
@@ -203,6 +213,6 @@ def judge_items(
                 yield item, [opinions[question.text] for question in item.questions]
 
 
-def spending_json(spending: Spending) -> dict[str, Any]:
+def spending_json(spending: JudgeSpending) -> dict[str, Any]:
     """Return `spending` as the summary holds it."""
     return {**asdict(spending), "usd": round(spending.usd, 9)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import settings
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.project import Project
 from sem.lm.api.client import Client
 from sem.lm.api.provider import Calls, Price, Provider
@@ -100,7 +100,9 @@ def _older(path: Path) -> dict[str, Any]:
     defaults = values.get("defaults") or {}
     for name in defaults:
         if name not in OLDER:
-            raise SemError(f"{path}: unknown key 'defaults.{name}'", nearest(name, OLDER))
+            raise SemError(
+                f"{path}: unknown key 'defaults.{name}'", suggest_nearest_name(name, OLDER)
+            )
     return defaults
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sem.core import jsonio
-from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.calls import CallOutcome, ChatRequest
 
 # Raised when a prompt changes: verdicts under another one are set aside.
 VERSION = "judge-1"
@@ -26,7 +26,7 @@ _TEMPLATE = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS
 
 
 @dataclass(frozen=True)
-class Question:
+class JudgeQuestion:
     """One field of one answer. `other` is the second candidate of a pairwise comparison."""
 
     id: str  # of the example
@@ -54,13 +54,13 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Mode:
+class JudgeMode:
     """One way to judge: how it is asked, what a reply looks like, what replies mean."""
 
     name: str
     system: str
     # Labelled, in either order.
-    values: Callable[[Question, bool], Sequence[tuple[str, Any]]]
+    values: Callable[[JudgeQuestion, bool], Sequence[tuple[str, Any]]]
     # Of the reply, beside nonce, slot and reason.
     fields: dict[str, Any]
     # From the replies to both orders.
@@ -68,8 +68,13 @@ class Mode:
 
 
 def judge_request(
-    mode: Mode, question: Question, swapped: bool, salt: str, tag: str, ask: dict[str, Any]
-) -> Request:
+    mode: JudgeMode,
+    question: JudgeQuestion,
+    swapped: bool,
+    salt: str,
+    tag: str,
+    ask: dict[str, Any],
+) -> ChatRequest:
     """Return `question` as a Request; `swapped` turns the order of the values round.
 
     The nonce is made from the ledger's secret `salt` and the question, so a killed job asks the
@@ -77,19 +82,19 @@ def judge_request(
     same again and finds its replies; `tag` makes canaries of every batch new.
     """
     nonce = _nonce(salt, mode.name, question.text, swapped, tag)
-    body = [f"{label}: {quoted(value)}" for label, value in mode.values(question, swapped)]
+    body = [f"{label}: {quote_value(value)}" for label, value in mode.values(question, swapped)]
     form = {"nonce": nonce, "slot": question.slot}
     example = jsonio.canonical_json(form)[:-1] + ', "reason": "…", ' + _shape(mode.fields) + "}"
     text = "\n".join(
         (
-            f"Field: {quoted(question.slot)}",
+            f"Field: {quote_value(question.slot)}",
             f"===== DATA {nonce} =====",
             *body,
             f"===== END OF DATA {nonce} =====",
             f"Reply with one JSON object and nothing else: {example}",
         )
     )
-    return Request(
+    return ChatRequest(
         messages=(("system", mode.system.replace("CODE", nonce)), ("user", text)),
         schema=judge_reply_schema(mode),
         echo=form,
@@ -99,7 +104,7 @@ def judge_request(
     )
 
 
-def judge_reply_schema(mode: Mode) -> dict[str, Any]:
+def judge_reply_schema(mode: JudgeMode) -> dict[str, Any]:
     """Return the form of a reply: `"false"` is not false, and no other keys."""
     texts = {"nonce": {"type": "string"}, "slot": {"type": "string"}}
     fields = {**texts, "reason": {"type": "string", "maxLength": 2000}, **mode.fields}
@@ -111,7 +116,7 @@ def judge_reply_schema(mode: Mode) -> dict[str, Any]:
     }
 
 
-def opinion(mode: Mode, outcomes: Sequence[Outcome]) -> Opinion:
+def combine_replies(mode: JudgeMode, outcomes: Sequence[CallOutcome]) -> Opinion:
     """Return the opinion in the replies to one question, one for each order."""
     failed = next((outcome for outcome in outcomes if not outcome.is_usable), None)
     if failed is not None:
@@ -119,7 +124,7 @@ def opinion(mode: Mode, outcomes: Sequence[Outcome]) -> Opinion:
     return mode.opinion([outcome.value for outcome in outcomes])
 
 
-def quoted(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """Return `value` as one line of JSON in which nothing can be taken for a marker or a line
     break.
     """
@@ -213,17 +218,17 @@ def _better(replies: list[Any]) -> Opinion:
     return Opinion("judged", winner != "B", {"A": 1.0, "tie": 0.5, "B": 0.0}[winner], reason)
 
 
-def _two(question: Question, swapped: bool) -> Sequence[tuple[str, Any]]:
+def _two(question: JudgeQuestion, swapped: bool) -> Sequence[tuple[str, Any]]:
     pair = (("reference", question.reference), ("candidate", question.candidate))
     return pair[::-1] if swapped else pair
 
 
-def _golden(question: Question, swapped: bool) -> Sequence[tuple[str, Any]]:
+def _golden(question: JudgeQuestion, swapped: bool) -> Sequence[tuple[str, Any]]:
     pair = (("golden answer", question.reference), ("answer", question.candidate))
     return pair[::-1] if swapped else pair
 
 
-def _three(question: Question, swapped: bool) -> Sequence[tuple[str, Any]]:
+def _three(question: JudgeQuestion, swapped: bool) -> Sequence[tuple[str, Any]]:
     # The letters stay in place and the answers change: a judge may prefer a letter, too.
     pair = (question.candidate, question.other)
     first, second = pair[::-1] if swapped else pair
@@ -232,15 +237,15 @@ def _three(question: Question, swapped: bool) -> Sequence[tuple[str, Any]]:
 
 UNIT = {"type": "number", "minimum": 0, "maximum": 1}
 MODES = {
-    "slots": Mode("slots", SAME, _two, {"pass": {"type": "boolean"}, "score": UNIT}, _same),
-    "golden": Mode(
+    "slots": JudgeMode("slots", SAME, _two, {"pass": {"type": "boolean"}, "score": UNIT}, _same),
+    "golden": JudgeMode(
         "golden",
         GRADE,
         _golden,
         {"score": {"type": "integer", "minimum": 1, "maximum": 5}},
         _graded,
     ),
-    "pairwise": Mode(
+    "pairwise": JudgeMode(
         "pairwise",
         PAIR,
         _three,

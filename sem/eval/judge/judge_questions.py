@@ -11,30 +11,30 @@ from sem.core.example import Example
 from sem.core.slotspec import SlotFile
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers import answers
-from sem.eval.answers.answers import Answer, Book
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.answers import Answer, AnswerFile
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.judge import judge, judge_prompts, verdicts
-from sem.eval.judge.judge import Item, Judge
+from sem.eval.judge.judge import Judge, JudgeItem
 from sem.eval.judge.judge_config import JudgeSettings
-from sem.eval.judge.judge_prompts import Question
+from sem.eval.judge.judge_prompts import JudgeQuestion
 from sem.eval.scoring import scoring
 from sem.eval.scoring.align import NOTHING
-from sem.eval.scoring.scoring import Score, Slot
-from sem.eval.scoring.values import canonical
+from sem.eval.scoring.scoring import Score, SlotScore
+from sem.eval.scoring.values import canonical_text
 
 # The one slot of golden and pairwise: the answer as a whole.
 ANSWER = "(answer)"
 
 
 @dataclass(frozen=True)
-class Case:
+class JudgeCase:
     """One example of a docket: its score by rules and what is left to ask."""
 
     score: Score
-    item: Item
+    item: JudgeItem
 
 
-def verdicts_book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
+def verdicts_book(subject: EvalSubject, mode: str, settings: JudgeSettings) -> AnswerFile:
     """Return where verdicts of `subject` in `mode` go; the header is what they depend on."""
     name = "verdicts" if mode == "slots" else f"verdicts.{mode}"
     answers_path = subject.book.path
@@ -48,10 +48,12 @@ def verdicts_book(subject: Subject, mode: str, settings: JudgeSettings) -> Book:
         "prompt": judge_prompts.VERSION,
         "judge": settings.identity,
     }
-    return Book(subject.project.reports / subject.run.id / f"{name}.{subject.split}.jsonl", header)
+    return AnswerFile(
+        subject.project.reports / subject.run.id / f"{name}.{subject.split}.jsonl", header
+    )
 
 
-def read_subject_answers(subject: Subject) -> dict[str, Answer]:
+def read_subject_answers(subject: EvalSubject) -> dict[str, Answer]:
     """Return the answers of `subject`.
 
     Raise SemError when there are none, or none to these examples.
@@ -65,19 +67,19 @@ def read_subject_answers(subject: Subject) -> dict[str, Answer]:
     return answers.read_answers(subject.book.path)
 
 
-def slot_cases(subject: Subject, answers_by_id: dict[str, Answer]) -> list[Case]:
+def slot_cases(subject: EvalSubject, answers_by_id: dict[str, Answer]) -> list[JudgeCase]:
     """Return every example, with questions on free texts that differ and on arguable failures."""
     return [
-        slot_case(
+        build_slot_case(
             example, answers_by_id.get(example.id), subject.tasks[example.task], subject.shared
         )
         for example in subject.examples
     ]
 
 
-def slot_case(
+def build_slot_case(
     example: Example, answer: Answer | None, spec: TaskSpec, shared: SlotFile | None = None
-) -> Case:
+) -> JudgeCase:
     """Return one example's Case: rules first, the judge for what they leave open."""
     score = scoring.score_answer(example, answer, spec, None, shared)
     levels = scoring.levels_of(spec, example, shared)
@@ -93,14 +95,14 @@ def slot_case(
                 value_at_path(value, name),
             )
             questions.append(
-                Question(example.id, name, reference, candidate, rule_failed=not is_open)
+                JudgeQuestion(example.id, name, reference, candidate, rule_failed=not is_open)
             )
-    return Case(score, Item(example.id, tuple(questions)))
+    return JudgeCase(score, JudgeItem(example.id, tuple(questions)))
 
 
 def whole_answer_cases(
-    mode: str, subject: Subject, answers_by_id: dict[str, Answer], other: dict[str, Answer]
-) -> list[Case]:
+    mode: str, subject: EvalSubject, answers_by_id: dict[str, Answer], other: dict[str, Answer]
+) -> list[JudgeCase]:
     """Return every example with its answer as a whole.
 
     `other` holds the baseline's, in pairwise mode.
@@ -113,23 +115,23 @@ def whole_answer_cases(
 
 def whole_case(
     mode: str, example: Example, answer: Answer | None, spec: TaskSpec, other: Answer | None
-) -> Case:
+) -> JudgeCase:
     """Return one example with the whole `answer` as its one slot.
 
     Equal values are decided by rule.
     """
     score = scoring.score_answer(example, answer, spec, None)
-    candidate = readable(answer.text) if answer else None
-    second = readable(other.text) if other else ""
-    questions = (Question(example.id, ANSWER, example.output_json, candidate, second),)
-    slot = Slot(None, None, said=True, wanted=True)
+    candidate = parse_value_or_text(answer.text) if answer else None
+    second = parse_value_or_text(other.text) if other else ""
+    questions = (JudgeQuestion(example.id, ANSWER, example.output_json, candidate, second),)
+    slot = SlotScore(None, None, said=True, wanted=True)
     if answer is None:
-        slot, questions = Slot(0.0, False, said=False, wanted=True), ()
-    elif mode == "golden" and canonical(candidate) == canonical(example.output_json):
-        slot, questions = Slot(5.0, True, said=True, wanted=True), ()
-    elif mode == "pairwise" and canonical(candidate) == canonical(second):
-        slot, questions = Slot(0.5, True, said=True, wanted=True), ()
-    return Case(replace(score, slots={ANSWER: slot}), Item(example.id, questions))
+        slot, questions = SlotScore(0.0, False, said=False, wanted=True), ()
+    elif mode == "golden" and canonical_text(candidate) == canonical_text(example.output_json):
+        slot, questions = SlotScore(5.0, True, said=True, wanted=True), ()
+    elif mode == "pairwise" and canonical_text(candidate) == canonical_text(second):
+        slot, questions = SlotScore(0.5, True, said=True, wanted=True), ()
+    return JudgeCase(replace(score, slots={ANSWER: slot}), JudgeItem(example.id, questions))
 
 
 def value_of(text: str) -> Any:
@@ -137,11 +139,11 @@ def value_of(text: str) -> Any:
 
     Else None.
     """
-    value, *_ = answers.read_value(text)
+    value, *_ = answers.parse_answer_text(text)
     return None if value is NOTHING else value
 
 
-def readable(text: str) -> Any:
+def parse_value_or_text(text: str) -> Any:
     """Return the value of an answer's `text` where it has one, else the text."""
     value = value_of(text)
     return text if value is None else value
@@ -162,7 +164,7 @@ def value_at_path(value: Any, path: str) -> Any:
     return value_at_path(inner, rest)
 
 
-def judge_cases(llm_judge: Judge, cases: list[Case], target: Book) -> Iterator[str]:
+def judge_cases(llm_judge: Judge, cases: list[JudgeCase], target: AnswerFile) -> Iterator[str]:
     """Judge `cases` into `target`; yields each id that is settled.
 
     What is there is not asked again.
@@ -176,7 +178,7 @@ def judge_cases(llm_judge: Judge, cases: list[Case], target: Book) -> Iterator[s
     }
     scores = {case.item.id: case.score for case in cases}
     yield from sorted(settled_ids & set(scores))
-    with files.appending(target.path) as file:
+    with files.open_for_append(target.path) as file:
         for item, opinions in judge.judge_items(
             llm_judge, [case.item for case in cases], settled_ids
         ):
@@ -189,7 +191,7 @@ def judge_cases(llm_judge: Judge, cases: list[Case], target: Book) -> Iterator[s
             yield item.id
 
 
-def summary_path(target: Book) -> Path:
+def summary_path(target: AnswerFile) -> Path:
     """Return where the summary of `target`'s verdicts stands: judge.SPLIT.json beside them."""
     return target.path.with_name(target.path.name.replace("verdicts", "judge", 1)).with_suffix(
         ".json"

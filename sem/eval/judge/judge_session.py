@@ -9,27 +9,27 @@ from sem.core import files, jsonio, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval.answers import subject
-from sem.eval.answers.answers import Book
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.answers import AnswerFile
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.judge import judge, judge_config, judge_prompts, judge_questions, verdicts
 from sem.eval.judge.judge import Judge
-from sem.eval.judge.judge_questions import Case
-from sem.eval.judge.verdicts import Verdict
+from sem.eval.judge.judge_questions import JudgeCase
+from sem.eval.judge.verdicts import SlotVerdict
 
 
 @dataclass(frozen=True)
-class Session:
+class JudgeSession:
     """What a sitting has before it."""
 
     run: str
     judge: Judge
-    cases: list[Case]
-    book: Book
+    cases: list[JudgeCase]
+    book: AnswerFile
 
     def hear(self) -> Iterator[str]:
         """Judge what is open, one id a time; the summary is written however the sitting ends."""
         lock = self.book.path.with_suffix(".lock")
-        with files.lock(lock, f"{self.book.path.name} of {self.run}"):
+        with files.lock_file(lock, f"{self.book.path.name} of {self.run}"):
             void = None
             try:
                 yield from judge_questions.judge_cases(self.judge, self.cases, self.book)
@@ -39,7 +39,7 @@ class Session:
             finally:
                 files.write_file(
                     judge_questions.summary_path(self.book),
-                    jsonio.pretty(session_summary(self, void)),
+                    jsonio.pretty_json(session_summary(self, void)),
                 )
 
 
@@ -51,7 +51,7 @@ def open_session(
     mode: str,
     baseline: str,
     at: datetime,
-) -> Session:
+) -> JudgeSession:
     """Return the Session of `run_id` on `split` in `mode`.
 
     Raise SemError when no judge is configured.
@@ -71,12 +71,12 @@ def open_session(
         )
     transcript = project.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
     llm_judge = Judge(judge_prompts.MODES[mode], settings, client, transcript)
-    return Session(
+    return JudgeSession(
         side.run.id, llm_judge, cases, judge_questions.verdicts_book(side, mode, settings)
     )
 
 
-def session_summary(session: Session, stopped: str | None = None) -> dict[str, Any]:
+def session_summary(session: JudgeSession, stopped: str | None = None) -> dict[str, Any]:
     """judge.SPLIT.json: rates over every example, counts of what has no verdict, and the cost."""
     rows = verdicts.read_verdict_rows(session.book.path) if session.book.path.exists() else {}
     ids = {case.item.id for case in session.cases}
@@ -94,7 +94,7 @@ def session_summary(session: Session, stopped: str | None = None) -> dict[str, A
     }
 
 
-def summary_rows(session: Session) -> list[tuple[str, object]]:
+def summary_rows(session: JudgeSession) -> list[tuple[str, object]]:
     """Return the summary as table rows."""
     summary = session_summary(session)
     keys = ("total_examples", "judged_examples", "by_rule_examples", "missing_candidates")
@@ -114,7 +114,7 @@ def summary_rows(session: Session) -> list[tuple[str, object]]:
     ]
 
 
-def estimate_session(session: Session) -> list[tuple[str, object]]:
+def estimate_session(session: JudgeSession) -> list[tuple[str, object]]:
     """Return what the whole sitting would cost, as table rows.
 
     Replies in the ledger cost nothing.
@@ -138,11 +138,13 @@ def estimate_session(session: Session) -> list[tuple[str, object]]:
     ]
 
 
-def _is_new(book: Book) -> bool:
+def _is_new(book: AnswerFile) -> bool:
     return not book.path.exists() or book.is_stale()
 
 
-def current_verdicts(side: Subject) -> tuple[dict[tuple[str, str], Verdict], dict[str, Any]]:
+def current_verdicts(
+    side: EvalSubject,
+) -> tuple[dict[tuple[str, str], SlotVerdict], dict[str, Any]]:
     """Return the verdicts on `side`'s answers and the identity of their judge.
 
     Both empty without any.
@@ -153,7 +155,7 @@ def current_verdicts(side: Subject) -> tuple[dict[tuple[str, str], Verdict], dic
     header_path = path.with_suffix(".json")
     if not path.exists() or not header_path.exists() or not side.book.path.exists():
         return {}, {}
-    header = state.read_state(header_path, state.VerdictsHeader)
+    header = state.read_state_file(header_path, state.VerdictsHeader)
     tasks = {name: spec.fingerprint() for name, spec in side.tasks.items()}
     if (header["answers"], header["tasks"]) != (files.sha256_file(side.book.path), tasks):
         return {}, {}

@@ -21,7 +21,7 @@ from sem.eval.scoring import metrics, scoring, similarity
 from sem.eval.scoring.scoring import Score
 from sem.eval.scoring.slots import Similarity
 from sem.eval.stats.paired_stats import clopper_pearson
-from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.calls import CallOutcome, ChatRequest
 from sem.lm.weights import weights
 
 VERSION = "exam-1"
@@ -30,16 +30,16 @@ NAME = "forge_teacher.json"
 ASK = "Reply with one JSON value of this schema and nothing else: "
 
 
-class Asked(Protocol):
+class ExamTeacher(Protocol):
     """What is asked: a teacher of the forge, which this floor does not know."""
 
     def request(
         self, messages: tuple[tuple[str, str], ...], schema: dict[str, Any] | None, version: str
-    ) -> Request: ...
+    ) -> ChatRequest: ...
 
     def answered(
-        self, items: Iterable[tuple[Example, Request]]
-    ) -> Iterator[tuple[Example, Request, Outcome]]: ...
+        self, items: Iterable[tuple[Example, ChatRequest]]
+    ) -> Iterator[tuple[Example, ChatRequest, CallOutcome]]: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Result:
+class ExamResult:
     """What came of an exam."""
 
     scores: tuple[Score, ...]
@@ -129,31 +129,31 @@ def _similarity(
     return similarity.load_similarity(weights.resolve_weights(named, project.root).folder)
 
 
-def requests(exam: Exam, teacher: Asked) -> list[tuple[Example, Request]]:
+def build_exam_requests(exam: Exam, teacher: ExamTeacher) -> list[tuple[Example, ChatRequest]]:
     """Return each example of `exam` as it is asked."""
     return [(example, _request(exam.project, example, teacher)) for example in exam.examples]
 
 
-def _request(project: Project, example: Example, teacher: Asked) -> Request:
+def _request(project: Project, example: Example, teacher: ExamTeacher) -> ChatRequest:
     spec = project.tasks[example.task]
     system = example.system_prompt or spec.system_prompt
     text = f"{spec.prompt(example.input_text)}\n\n{ASK}{jsonio.canonical_json(spec.io_schema)}"
     return teacher.request((("system", system), ("user", text)), spec.io_schema, VERSION)
 
 
-def sit(exam: Exam, teacher: Asked, least: float) -> Result:
+def run_teacher_exam(exam: Exam, teacher: ExamTeacher, least: float) -> ExamResult:
     """Return the scores of the replies of `teacher`; an unusable one is a wrong answer."""
     scores, faults = [], {}
-    for example, _, outcome in teacher.answered(requests(exam, teacher)):
+    for example, _, outcome in teacher.answered(build_exam_requests(exam, teacher)):
         if outcome.fault:
             faults[outcome.fault] = faults.get(outcome.fault, 0) + 1
         spec = exam.project.tasks[example.task]
         answer = _answer(example, outcome)
         scores.append(scoring.score_answer(example, answer, spec, exam.closeness, exam.shared))
-    return Result(tuple(scores), dict(sorted(faults.items())), least)
+    return ExamResult(tuple(scores), dict(sorted(faults.items())), least)
 
 
-def _answer(example: Example, outcome: Outcome) -> Answer | None:
+def _answer(example: Example, outcome: CallOutcome) -> Answer | None:
     if not outcome.is_usable:
         return None
     counts = (outcome.tokens_in, outcome.tokens_out, outcome.latency_ms)
@@ -166,9 +166,9 @@ def _is_right(score: Score) -> bool:
     return score.schema_valid and all(slot.passed for slot in score.slots.values())
 
 
-def write_exam(exam: Exam, result: Result, teacher: str) -> Path:
+def write_exam(exam: Exam, result: ExamResult, teacher: str) -> Path:
     """forge_teacher.json: the verdict, the figures, and each question with what became of it."""
-    figures = metrics.totals(result.scores)
+    figures = metrics.compute_totals(result.scores)
     low, high = result.interval
     report = {
         "format": "forge_teacher.v1",
@@ -186,12 +186,12 @@ def write_exam(exam: Exam, result: Result, teacher: str) -> Path:
         "fields": figures["fields"],
         "questions": {score.id: _is_right(score) for score in result.scores},
     }
-    return files.write_file(exam.project.reports / NAME, jsonio.pretty(report))
+    return files.write_file(exam.project.reports / NAME, jsonio.pretty_json(report))
 
 
-def exam_table(exam: Exam, result: Result) -> list[tuple[str, str]]:
+def exam_table(exam: Exam, result: ExamResult) -> list[tuple[str, str]]:
     """Return what a script shows of `result`."""
-    figures = metrics.totals(result.scores)
+    figures = metrics.compute_totals(result.scores)
     rows = [
         ("golden questions", f"{len(result.scores)} of {exam.of}"),
         ("right", str(result.right)),

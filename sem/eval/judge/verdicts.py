@@ -15,8 +15,8 @@ from typing import Any
 
 from sem.core import files, schema
 from sem.core.errors import SemError
-from sem.eval.judge.judge_prompts import Opinion, Question
-from sem.eval.scoring.scoring import Score, Slot
+from sem.eval.judge.judge_prompts import JudgeQuestion, Opinion
+from sem.eval.scoring.scoring import Score, SlotScore
 
 JUDGED, MISSING, BY_RULE, UNJUDGED = "judged", "missing_candidate", "by_rule", "unjudged"
 STATES = ("judged", "undecided", "unjudged")
@@ -59,7 +59,7 @@ SCHEMA: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SlotVerdict:
     """A judge's opinion of one slot; `passed` is None where it has none."""
 
     # Judged | undecided | unjudged.
@@ -71,13 +71,15 @@ class Verdict:
     rule_failed: bool = False
 
 
-def verdict_row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) -> dict[str, Any]:
+def verdict_row(
+    score: Score, opinions: Mapping[str, tuple[JudgeQuestion, Opinion]]
+) -> dict[str, Any]:
     """Return the verdict row of one answer.
 
     Its `score` by rules and the judge's `opinions` by slot.
     """
     judged_slots = {
-        name: asdict(Verdict(**vars(opinion), rule_failed=question.rule_failed))
+        name: asdict(SlotVerdict(**vars(opinion), rule_failed=question.rule_failed))
         for name, (question, opinion) in opinions.items()
     }
     slots = {
@@ -102,7 +104,7 @@ def verdict_row(score: Score, opinions: Mapping[str, tuple[Question, Opinion]]) 
     }
 
 
-def _slot(slot: Slot, opinion: Opinion | None) -> dict[str, Any]:
+def _slot(slot: SlotScore, opinion: Opinion | None) -> dict[str, Any]:
     if opinion is None:
         return {"pass": bool(slot.passed), "score": slot.score or 0.0, "reason": "by rule"}
     reason = opinion.reason if opinion.state == "judged" else f"{opinion.state}: {opinion.reason}"
@@ -131,7 +133,7 @@ def read_verdict_rows(path: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def load_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
+def load_verdicts(path: Path) -> dict[tuple[str, str], SlotVerdict]:
     """Return every slot a judge was asked about, by (example id, slot).
 
     Empty where there is no file.
@@ -139,13 +141,15 @@ def load_verdicts(path: Path) -> dict[tuple[str, str], Verdict]:
     if not path.exists():
         return {}
     return {
-        (name, slot): Verdict(**opinion)
+        (name, slot): SlotVerdict(**opinion)
         for name, line in read_verdict_rows(path).items()
         for slot, opinion in line["judged"].items()
     }
 
 
-def applied(scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict]) -> list[Score]:
+def apply_verdicts(
+    scores: Sequence[Score], verdicts: Mapping[tuple[str, str], SlotVerdict]
+) -> list[Score]:
     """Return `scores` with the judge's verdict in the slots it was asked about.
 
     Where it did not decide, an arguable slot keeps the fail of its rule and a free text is
@@ -163,7 +167,7 @@ def applied(scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict]
     ]
 
 
-def _applied(slot: Slot, verdict: Verdict | None) -> Slot:
+def _applied(slot: SlotScore, verdict: SlotVerdict | None) -> SlotScore:
     if verdict is None or (verdict.rule_failed and verdict.state != "judged"):
         return slot
     return replace(slot, score=verdict.score, passed=verdict.passed)

@@ -19,7 +19,7 @@ def backlog_rows(scores: Sequence[Score], run: str, split: str) -> list[dict[str
     return sorted(rows, key=lambda row: (-row["critical_failed"], row["accuracy"], row["id"]))
 
 
-def tags(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+def count_tags(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
     """Return how many rows carry each tag, the most frequent first."""
     counts = Counter(tag for row in rows for tag in row["tags"])
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

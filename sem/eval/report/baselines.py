@@ -15,17 +15,17 @@ from sem.core.run import BASE
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers import answers, subject
 from sem.eval.answers.answers import Answer
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.judge import judge_questions
 from sem.eval.scoring import metrics, scoring
 from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats
 
 CONSTANT, HELD = "constant", "base, constrained"
-Marked = Callable[[Subject, Mapping[str, Answer]], list[Score]]
+Marked = Callable[[EvalSubject, Mapping[str, Answer]], list[Score]]
 
 
-def constrained_base(candidate: Subject) -> Subject:
+def constrained_base(candidate: EvalSubject) -> EvalSubject:
     """Return the untouched model held to io_schema, on the examples of `candidate`.
 
     `subject.answer(rivals.constrained_base(candidate))` lets it answer.
@@ -37,7 +37,7 @@ def constrained_base(candidate: Subject) -> Subject:
     return replace(candidate, settings=replace(candidate.settings, decoding="constrained"))
 
 
-def command(candidate: Subject) -> str:
+def format_baseline_command(candidate: EvalSubject) -> str:
     """Return the command that answers `candidate`'s examples with the constrained base."""
     return f"fab eval.generate --run {BASE} --decoding constrained --split {candidate.split}"
 
@@ -50,7 +50,7 @@ class Rivals:
     constants: dict[str, Any]
 
 
-def score_rivals(candidate: Subject, marked: Marked) -> Rivals:
+def score_rivals(candidate: EvalSubject, marked: Marked) -> Rivals:
     """Return the rivals on `candidate`'s examples; the base only where it has answered."""
     constants = constant_answers(candidate)
     texts = {task: jsonio.canonical_json(value) for task, value in constants.items()}
@@ -64,7 +64,7 @@ def score_rivals(candidate: Subject, marked: Marked) -> Rivals:
     return Rivals(scores, constants)
 
 
-def constant_answers(candidate: Subject) -> dict[str, Any]:
+def constant_answers(candidate: EvalSubject) -> dict[str, Any]:
     """Return by task the answer whose every field is the most common one of the train part."""
     counted: dict[str, dict[str, Counter[str]]] = {name: {} for name in candidate.tasks}
     for example in candidate.frozen.examples("train"):
@@ -103,16 +103,18 @@ def _most_common(counts: Mapping[str, Counter[str]]) -> Any:
     return answer
 
 
-def compare_rivals(candidate: Subject, after: Sequence[Score], rivals: Rivals) -> dict[str, Any]:
+def compare_rivals(
+    candidate: EvalSubject, after: Sequence[Score], rivals: Rivals
+) -> dict[str, Any]:
     """Return what scores.json says of `rivals` beside `after`, the run's scores by rule."""
-    totals = {name: metrics.totals(scores) for name, scores in rivals.scores.items()}
+    totals = {name: metrics.compute_totals(scores) for name, scores in rivals.scores.items()}
     best = str(paired_stats.best_of(rivals.scores, "accuracy"))
     gain = paired_stats.paired_differences(rivals.scores[best], after, "accuracy", draws=0)
-    fields = metrics.fields(after)
+    fields = metrics.compute_field_rates(after)
     return {
         CONSTANT: totals[CONSTANT],
         HELD: totals.get(HELD),
-        "missing": None if HELD in totals else command(candidate),
+        "missing": None if HELD in totals else format_baseline_command(candidate),
         "constant_answers": rivals.constants,
         "best": best,
         "difference_points": gain.as_json(),
@@ -126,7 +128,7 @@ def baseline_columns(scores: dict[str, Any]) -> tuple[str, ...]:
     return (CONSTANT, HELD) if "rivals" in scores else ()
 
 
-def cells(scores: dict[str, Any], name: str) -> tuple[Any, ...]:
+def rival_pass_rates(scores: dict[str, Any], name: str) -> tuple[Any, ...]:
     """Return the pass rates of the rivals in field `name`; None where a rival has none."""
     field = scores["rivals"]["fields"].get(name, {}) if "rivals" in scores else {}
     return tuple(field.get(rival) for rival in baseline_columns(scores))

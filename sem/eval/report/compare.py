@@ -10,7 +10,7 @@ from sem.core.project import Project
 from sem.dataset.store import store
 from sem.eval.answers import answers, subject
 from sem.eval.answers.answers import Answer
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.judge import calibration, judge_questions, judge_session, verdicts
 from sem.eval.report import baselines, report
 from sem.eval.scoring import metrics, scoring, similarity
@@ -35,7 +35,7 @@ SHOWN = (
 )
 
 
-def variants(subject: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
+def score_decoding_variants(subject: EvalSubject, marked: Marked) -> dict[str, dict[str, Any]]:
     """Totals of `subject`'s run by way of decoding; constrained only where it has answered so.
 
     `marked` scores answers on every example. Repaired are the free answers after json-repair,
@@ -48,14 +48,14 @@ def variants(subject: Subject, marked: Marked) -> dict[str, dict[str, Any]]:
         answers_by_id = answers.read_answers(free.book.path)
         answer_sets["free"] = answers_by_id
         answer_sets["repaired"] = {
-            name: repaired(answer) for name, answer in answers_by_id.items()
+            name: repair_answer(answer) for name, answer in answers_by_id.items()
         }
     if held.book.path.exists() and not held.book.is_stale():
         answer_sets["constrained"] = answers.read_answers(held.book.path)
     return {name: _totals(marked(answers_by_id)) for name, answers_by_id in answer_sets.items()}
 
 
-def repaired(answer: Answer) -> Answer:
+def repair_answer(answer: Answer) -> Answer:
     """Return `answer` with its text mended into a JSON object, where json-repair finds one."""
     from json_repair import repair_json
 
@@ -68,22 +68,22 @@ def repaired(answer: Answer) -> Answer:
 
 
 def _totals(scores: list[Score]) -> dict[str, Any]:
-    totals = metrics.totals(scores)
+    totals = metrics.compute_totals(scores)
     return {name: totals[name] for name in SHOWN}
 
 
 @dataclass(frozen=True)
-class Reading:
+class ScoredRuns:
     """Two runs' answers, read and scored: what the report and the gate both rest on."""
 
-    before: Subject
-    after: Subject
+    before: EvalSubject
+    after: EvalSubject
     compared: report.Comparison
     closeness: Similarity | None
 
-    def score_answers(self, side: Subject, answers_by_id: Mapping[str, Answer]) -> list[Score]:
+    def score_answers(self, side: EvalSubject, answers_by_id: Mapping[str, Answer]) -> list[Score]:
         """Return `answers_by_id`, the answers to `side`'s examples, scored by rule."""
-        return score_answers(side, answers_by_id, self.closeness)
+        return score_all_examples(side, answers_by_id, self.closeness)
 
     @property
     def by_rule(self) -> Sequence[Score]:
@@ -91,14 +91,14 @@ class Reading:
         seen.
         """
         has_judge = "judge" in self.compared.facts
-        return scored(self.after, self.closeness) if has_judge else self.compared.after
+        return score_run_answers(self.after, self.closeness) if has_judge else self.compared.after
 
-    def answers(self, side: Subject) -> Mapping[str, Answer]:
+    def answers(self, side: EvalSubject) -> Mapping[str, Answer]:
         """Return what the run of `side`, one of the two, said by example id."""
         return answers.read_answers(side.book.path)
 
 
-def comparison_scores(reading: Reading) -> dict[str, Any]:
+def comparison_scores(reading: ScoredRuns) -> dict[str, Any]:
     """Return everything scores.json holds."""
     ways = {
         "baseline": _decodings(reading.before, reading.closeness),
@@ -111,8 +111,8 @@ def comparison_scores(reading: Reading) -> dict[str, Any]:
     prices = reading.after.settings.prices
     return {
         **report.report_scores(reading.compared, reading.after.settings),
-        "strong": metrics.totals(strong, prices.get("strong")) if strong else None,
-        "confusions": metrics.confusions(reading.compared.after),
+        "strong": metrics.compute_totals(strong, prices.get("strong")) if strong else None,
+        "confusions": metrics.build_confusion_matrices(reading.compared.after),
         "decoding": ways,
         "rivals": rivals,
     }
@@ -128,13 +128,15 @@ def _rival_notes(rivals: dict[str, Any]) -> list[str]:
     ]
 
 
-def _decodings(side: Subject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
-    return variants(side, lambda answers_by_id: score_answers(side, answers_by_id, closeness))
+def _decodings(side: EvalSubject, closeness: Similarity | None) -> dict[str, dict[str, Any]]:
+    return score_decoding_variants(
+        side, lambda answers_by_id: score_all_examples(side, answers_by_id, closeness)
+    )
 
 
 def read_comparison(
     project: Project, run_id: str | None, baseline: str, split: str, version: int | None
-) -> Reading:
+) -> ScoredRuns:
     """Return both runs on `split`, scored; raise SemError when one of them has not answered yet.
 
     A judge's verdicts count where both runs have them from the same judge: one side judged and
@@ -143,7 +145,7 @@ def read_comparison(
     after = subject.resolve_subject(project, run_id, split, version)
     before = subject.resolve_subject(project, baseline, split, after.frozen.version)
     closeness = similarity_of(after)
-    sides = scored(before, closeness), scored(after, closeness)
+    sides = score_run_answers(before, closeness), score_run_answers(after, closeness)
     (was, first), (now, second) = (
         judge_session.current_verdicts(before),
         judge_session.current_verdicts(after),
@@ -151,7 +153,7 @@ def read_comparison(
     facts = _facts(after, closeness is not None)
     facts["notes"] += _unlike_machines(before, after)
     if second and first == second:
-        sides = verdicts.applied(sides[0], was), verdicts.applied(sides[1], now)
+        sides = verdicts.apply_verdicts(sides[0], was), verdicts.apply_verdicts(sides[1], now)
         human = calibration.labels_path(project.reports / after.run.id)
         facts["judge"] = calibration.calibration_facts(human, now, second)
         facts["notes"].append(_judge_note(facts["judge"]))
@@ -161,38 +163,40 @@ def read_comparison(
             f"(`fab eval.judge --run {before.run.id}`, `--run {after.run.id}`)."
         )
     compared = report.Comparison(before.run.id, after.run.id, split, *sides, facts)
-    return Reading(before, after, compared, closeness)
+    return ScoredRuns(before, after, compared, closeness)
 
 
-def _unlike_machines(before: Subject, after: Subject) -> list[str]:
+def _unlike_machines(before: EvalSubject, after: EvalSubject) -> list[str]:
     """Return a note where the two runs were answered in different precision."""
     sides = [sorted({str(m.get("dtype")) for m in side.book.made_on}) for side in (before, after)]
     if sides[0] == sides[1] and len(sides[0]) <= 1:
         return []
     return [
         f"{before.run.id} was answered in {' and '.join(sides[0]) or 'unknown precision'} "
-        f"({machines(before)}), {after.run.id} in {' and '.join(sides[1]) or 'unknown precision'}:"
+        f"({describe_answer_machines(before)}), {after.run.id} in {' and '.join(sides[1]) or 'unknown precision'}:"
         " the difference holds that of the two precisions, too."
     ]
 
 
-def over_seeds(reading: Reading, others: Sequence[str]) -> paired_stats.Spread:
+def over_seeds(reading: ScoredRuns, others: Sequence[str]) -> paired_stats.Spread:
     """Return the spread of slot accuracy, in points, over the tuned run and the runs `others`."""
     after = reading.after
     sides = [
         subject.resolve_subject(after.project, name, after.split, after.frozen.version)
         for name in others
     ]
-    scored_sides = [scored(side, reading.closeness) for side in sides]
+    scored_sides = [score_run_answers(side, reading.closeness) for side in sides]
     return paired_stats.noise_floor([reading.compared.after, *scored_sides], "accuracy")
 
 
-def strong_scores(side: Subject, closeness: Similarity | None) -> list[Score] | None:
+def strong_scores(side: EvalSubject, closeness: Similarity | None) -> list[Score] | None:
     """Return the answers of the model being replaced, where they were kept, on `side`'s
     examples.
     """
     path = side.project.reports / "strong" / f"answers.{side.split}.jsonl"
-    return score_answers(side, answers.read_answers(path), closeness) if path.exists() else None
+    return (
+        score_all_examples(side, answers.read_answers(path), closeness) if path.exists() else None
+    )
 
 
 def _judge_note(judge: dict[str, Any]) -> str:
@@ -204,18 +208,18 @@ def _judge_note(judge: dict[str, Any]) -> str:
     )
 
 
-def scored(side: Subject, closeness: Similarity | None = None) -> list[Score]:
+def score_run_answers(side: EvalSubject, closeness: Similarity | None = None) -> list[Score]:
     """Return the answers of `side`'s run, scored.
 
     Raise SemError when it has not answered these examples.
     """
-    return score_answers(
+    return score_all_examples(
         side, judge_questions.read_subject_answers(side), closeness or similarity_of(side)
     )
 
 
-def score_answers(
-    side: Subject, answers_by_id: Mapping[str, Answer], closeness: Similarity | None
+def score_all_examples(
+    side: EvalSubject, answers_by_id: Mapping[str, Answer], closeness: Similarity | None
 ) -> list[Score]:
     """Return `answers_by_id` scored on every example of `side`.
 
@@ -229,7 +233,7 @@ def score_answers(
     ]
 
 
-def similarity_of(side: Subject) -> Similarity | None:
+def similarity_of(side: EvalSubject) -> Similarity | None:
     """Return the local scorer of free texts, where a field of `side` needs one."""
     is_needed = any(
         level.level == "llm_similarity"
@@ -243,7 +247,7 @@ def similarity_of(side: Subject) -> Similarity | None:
     return similarity.load_lazily(lambda: weights.resolve_weights(named, side.project.root).folder)
 
 
-def _facts(side: Subject, has_similarity: bool) -> dict[str, Any]:
+def _facts(side: EvalSubject, has_similarity: bool) -> dict[str, Any]:
     return {
         "sem": side.project.sem,
         "snapshot": _snapshot(side),
@@ -257,13 +261,13 @@ def _facts(side: Subject, has_similarity: bool) -> dict[str, Any]:
     }
 
 
-def _machine(side: Subject) -> dict[str, Any]:
+def _machine(side: EvalSubject) -> dict[str, Any]:
     """Return the machine that gave `side`'s last answers, as it was recorded with them."""
     last = side.book.made_on[-1:] or [{}]
     return {"dtype": last[0].get("dtype"), **last[0].get("machine", {})}
 
 
-def machines(side: Subject) -> str:
+def describe_answer_machines(side: EvalSubject) -> str:
     """Return which machines gave `side`'s answers, from which row on, in words."""
     parts = []
     for segment in side.book.made_on:
@@ -274,7 +278,7 @@ def machines(side: Subject) -> str:
     return "; then ".join(parts) or "a machine that was not recorded"
 
 
-def _snapshot(side: Subject) -> dict[str, Any]:
+def _snapshot(side: EvalSubject) -> dict[str, Any]:
     part = side.split if side.split != "golden" else None
     paths = {"train": side.frozen.path("train")}
     paths["split"] = side.frozen.path(part) if part else side.project.golden
@@ -306,12 +310,12 @@ def group_notes(examples: Sequence[Example]) -> list[str]:
     return notes
 
 
-def _notes(side: Subject, has_similarity: bool) -> list[str]:
+def _notes(side: EvalSubject, has_similarity: bool) -> list[str]:
     pool = side.frozen.counts.get(side.split, len(side.examples))
     notes = [
         f"Base weights: {side.base.get('precision_note', 'as its id says')} "
         f"({side.base.get('revision')}).",
-        f"Answered on {machines(side)}. Latency is the wall time of a whole batch, not of one "
+        f"Answered on {describe_answer_machines(side)}. Latency is the wall time of a whole batch, not of one "
         "call.",
         "Slots are scored from the first JSON object in the text even where the raw text is no "
         "valid JSON (`recovered`); validity is judged on the raw text.",

@@ -24,7 +24,7 @@ SCHEMAS = SHIPPED / "schemas"
 
 
 @dataclass(frozen=True)
-class Rule:
+class RateRule:
     """One check: the rate it looks at, the least that passes, how bad a failure is."""
 
     id: str
@@ -37,9 +37,9 @@ class Rule:
 # Least rates: the plan's promotion criterion (99 % JSON), then what pilots asked for
 # (98 % schema validity, 90 % of documents right); arithmetic has no excuse.
 RATES = (
-    Rule("schema.json_valid", "The raw text is one JSON value", "json_valid", 0.99, "blocker"),
-    Rule("schema.valid", "The answer fits io_schema", "schema_valid", 0.98, "blocker"),
-    Rule("slots.critical", "Every critical field is right", "doc_crit_ok", 0.90, "major"),
+    RateRule("schema.json_valid", "The raw text is one JSON value", "json_valid", 0.99, "blocker"),
+    RateRule("schema.valid", "The answer fits io_schema", "schema_valid", 0.98, "blocker"),
+    RateRule("slots.critical", "Every critical field is right", "doc_crit_ok", 0.90, "major"),
 )
 COUNTS = (
     ("schema.no_additional_keys", "No key beyond io_schema", "forbidden_keys"),
@@ -83,7 +83,7 @@ def write_eval_report(
     report["metadata"]["runId"] = path.name.removesuffix(SUFFIX).partition("__")[2]
     report["notes"]["scoresSha256"] = digest
     check_eval_report(report, VERSION, str(path))
-    return files.write_file(path, jsonio.pretty(report))
+    return files.write_file(path, jsonio.pretty_json(report))
 
 
 def build_eval_report(
@@ -129,7 +129,7 @@ def check_eval_report(value: Any, name: str, where: str) -> None:
 
 def read_scores(path: Path) -> dict[str, Any]:
     """Return the scores in `path`; raise SemError when they break their schema."""
-    scores: Any = state.read_state(path, state.Scores)
+    scores: Any = state.read_state_file(path, state.Scores)
     check_eval_report(scores, SCORES, str(path))
     return scores
 
@@ -157,7 +157,7 @@ def _place(folder: Path, name: str, digest: str, today: date) -> Path:
     number = 0
     for path in sorted(folder.glob(f"*__{name}__run-*{SUFFIX}")):
         match = re.fullmatch(r".*__run-([0-9]+)", path.name.removesuffix(SUFFIX))
-        notes = state.read_state(path, state.EvalReport).get("notes", {})
+        notes = state.read_state_file(path, state.EvalReport).get("notes", {})
         if match and notes.get("scoresSha256") == digest:
             return path
         number = max(number, int(match[1]) if match else 0)
@@ -173,7 +173,9 @@ def _checks(scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         for name, says, key in COUNTS
     ]
     for name, sums in tuned["total_consist"].items():
-        rule = Rule(name, f"The amounts add up ({name.removeprefix('arith.')})", "", 1.0, "major")
+        rule = RateRule(
+            name, f"The amounts add up ({name.removeprefix('arith.')})", "", 1.0, "major"
+        )
         checks.append(_rate(rule, sums["pass"], sums["n"], sums["reference_fails"]))
     gain = scores["difference_points"]["accuracy"]
     says = f"Slot accuracy is better than that of {scores['baseline']['run']}"
@@ -181,11 +183,11 @@ def _checks(scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return checks
 
 
-def _is_there(totals: dict[str, Any], rule: Rule) -> bool:
+def _is_there(totals: dict[str, Any], rule: RateRule) -> bool:
     return totals[rule.key] is not None
 
 
-def _rate(rule: Rule, rate: float, count: int, faulty: int = 0) -> tuple[str, dict[str, Any]]:
+def _rate(rule: RateRule, rate: float, count: int, faulty: int = 0) -> tuple[str, dict[str, Any]]:
     evidence = f"{rate:.1%} of {count}; passes from {rule.least:.0%}"
     evidence += f"; {faulty} references fail it themselves" if faulty else ""
     return rule.severity, _check(rule.id, rule.says, rate >= rule.least, evidence)

@@ -31,7 +31,7 @@ class Dumbbell:
     rows: int
 
 
-def forest(rows: Sequence[Interval]) -> dict[str, Any]:
+def build_forest_plot(rows: Sequence[Interval]) -> dict[str, Any]:
     """Tracks from -100 to 100 points, or as far as the intervals go; the zero line's place."""
     reach = max([10.0, *(abs(end) for row in rows for end in (row.low, row.high))])
     reach = min(100.0, reach * 1.05)
@@ -58,7 +58,7 @@ def forest(rows: Sequence[Interval]) -> dict[str, Any]:
     }
 
 
-def dumbbells(rows: Sequence[Dumbbell]) -> list[dict[str, Any]]:
+def build_dumbbell_plot(rows: Sequence[Dumbbell]) -> list[dict[str, Any]]:
     """Tracks from 0 to 100 %."""
     return [
         {
@@ -93,7 +93,7 @@ def _path(values: Sequence[float], most: float) -> str:
     return "".join(points) + "L600 0"
 
 
-def heat(confusions: Mapping[str, Any]) -> list[dict[str, Any]]:
+def build_heatmaps(confusions: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Confusion matrices as tables: rows wanted, columns answered, shade by share of the row.
 
     `confusions`: field -> matrix of `confusion.matrix`.
@@ -124,7 +124,7 @@ def _table(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     return {"columns": columns, "rows": rows}
 
 
-def curves(series: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
+def build_line_plot(series: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
     """Return lines of (x, y) points as SVG paths in a box of 600 x 200, with the box's corners."""
     points = [point for line in series.values() for point in line]
     most = max([1.0, *(x for x, _ in points)])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.console import grid
+from sem.core.console import format_markdown_table
 from sem.eval.config import EvalSettings
 from sem.eval.report import baselines
 from sem.eval.scoring import metrics
@@ -48,7 +48,7 @@ def report_scores(comparison: Comparison, settings: EvalSettings) -> dict[str, A
     }
 
     def totals(side: str, scored: Sequence[Score]) -> dict[str, Any]:
-        return metrics.totals(scored, settings.prices.get(side))
+        return metrics.compute_totals(scored, settings.prices.get(side))
 
     return {
         "format": "scores.v1",
@@ -68,7 +68,7 @@ def report_scores(comparison: Comparison, settings: EvalSettings) -> dict[str, A
 
 def _tests(comparison: Comparison) -> dict[str, Any]:
     """Exact tests that take rows as independent: McNemar on whole rows, bounds of validity."""
-    rows = paired_stats.pair(
+    rows = paired_stats.pair_scores(
         comparison.before, comparison.after, lambda score: float(score.row_exact)
     )
     after = comparison.after
@@ -80,7 +80,7 @@ def _tests(comparison: Comparison) -> dict[str, Any]:
         "row_exact": {
             "gained": rows.gains,
             "lost": rows.losses,
-            "mcnemar_p": paired_stats.mcnemar(rows.gains, rows.losses),
+            "mcnemar_p": paired_stats.mcnemar_p_value(rows.gains, rows.losses),
         },
         "bounds": {name: {"low": low, "high": high} for name, (low, high) in valid.items()},
     }
@@ -180,17 +180,21 @@ def error_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def write_report(folder: Path, scores: dict[str, Any]) -> Path:
     """Write scores.json, then report.md, into `folder`; the path of report.md."""
-    files.write_file(folder / "scores.json", jsonio.pretty(scores))
+    files.write_file(folder / "scores.json", jsonio.pretty_json(scores))
     return files.write_file(folder / "report.md", report_markdown(scores))
 
 
 def report_markdown(scores: dict[str, Any]) -> str:
     """Return the report for a person to read."""
     parts = [
-        f"# {cell(scores['sem'])}: {cell(scores['tuned']['run'])} against "
-        f"{cell(scores['baseline']['run'])}",
+        f"# {escape_markdown_cell(scores['sem'])}: {escape_markdown_cell(scores['tuned']['run'])} against "
+        f"{escape_markdown_cell(scores['baseline']['run'])}",
         f"**{scores['verdict']}** (percentage points of slot accuracy, 95 % interval).",
-        *([f"**{cell(scores['rivals']['sentence'])}**."] if "rivals" in scores else []),
+        *(
+            [f"**{escape_markdown_cell(scores['rivals']['sentence'])}**."]
+            if "rivals" in scores
+            else []
+        ),
         f"n = {scores['tuned']['n']} examples of {scores['tuned']['domains']} domains "
         f"(without a domain: its document, else itself), "
         f"split {scores['split']} of snapshot v{scores['snapshot']['version']}. "
@@ -268,7 +272,7 @@ def field_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
             str(after["n"]),
             _percent(before.get(name, {}).get("pass")),
             _percent(after["pass"]),
-            *map(_percent, baselines.cells(scores, name)),
+            *map(_percent, baselines.rival_pass_rates(scores, name)),
             *(["yes" if baselines.is_beaten(scores, name) else "not shown"] if has_rivals else []),
             *(_percent(after[key]) for key in ("precision", "recall", "f1")),
             str(after["missing"]),
@@ -278,7 +282,7 @@ def field_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def cell(text: object) -> str:
+def escape_markdown_cell(text: object) -> str:
     """Return `text` as it may stand in a Markdown table: no markup, no link, no new line."""
     flat = " ".join(str(text).split())
     escaped = html.escape(flat, quote=False)
@@ -286,15 +290,15 @@ def cell(text: object) -> str:
 
 
 def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    inert = ([cell(value) for value in row] for row in rows)
-    return f"## {title}\n{grid(columns, inert)}"
+    inert = ([escape_markdown_cell(value) for value in row] for row in rows)
+    return f"## {title}\n{format_markdown_table(columns, inert)}"
 
 
 def _groups(comparison: Comparison, key: str) -> dict[str, dict[str, Any]]:
     before = metrics.group_scores(comparison.before, key)
     groups = {}
     for name, after in metrics.group_scores(comparison.after, key).items():
-        was, now = metrics.totals(before.get(name, [])), metrics.totals(after)
+        was, now = metrics.compute_totals(before.get(name, [])), metrics.compute_totals(after)
         groups[name] = {
             "n": now["n"],
             "accuracy_base": was["accuracy"],
@@ -319,7 +323,7 @@ def group_rows(groups: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def _domains(snapshot: dict[str, Any]) -> str:
     shared = snapshot["shared_domains"]
-    named = ", ".join(cell(name) for name in shared) if shared else "none"
+    named = ", ".join(escape_markdown_cell(name) for name in shared) if shared else "none"
     return (
         "## Unseen domains\n"
         f"Domains in train: {snapshot['train_domains']}; in this split: "
@@ -329,7 +333,9 @@ def _domains(snapshot: dict[str, Any]) -> str:
 
 
 def _notes(scores: dict[str, Any]) -> str:
-    return "## Read with care\n" + "\n".join(f"- {cell(note)}" for note in scores["notes"])
+    return "## Read with care\n" + "\n".join(
+        f"- {escape_markdown_cell(note)}" for note in scores["notes"]
+    )
 
 
 def _percent(value: float | None) -> str:

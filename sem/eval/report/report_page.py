@@ -13,7 +13,7 @@ from sem.core import files, jsonio
 from sem.core.example import Example
 from sem.eval.answers.answers import Answer
 from sem.eval.report import plots, report
-from sem.eval.report.compare import Reading
+from sem.eval.report.compare import ScoredRuns
 from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats
 
@@ -48,12 +48,12 @@ class Flip:
     fields: Sequence[tuple[str, bool | None, bool | None]]
 
 
-def write_report_page(folder: Path, scores: dict[str, Any], reading: Reading) -> Path:
+def write_html_report(folder: Path, scores: dict[str, Any], reading: ScoredRuns) -> Path:
     """Write report.html into `folder` from scores `scores` and what they were made of."""
     return files.write_file(folder / "report.html", report_html(scores, reading))
 
 
-def report_html(scores: dict[str, Any], reading: Reading) -> str:
+def report_html(scores: dict[str, Any], reading: ScoredRuns) -> str:
     """Return the whole page."""
     from jinja2 import Environment, StrictUndefined
 
@@ -61,7 +61,7 @@ def report_html(scores: dict[str, Any], reading: Reading) -> str:
         TEMPLATE.read_text("utf-8")
     )
     before, after = reading.compared.before, reading.compared.after
-    top_flips, counts = flips(reading)
+    top_flips, counts = select_flips(reading)
     return template.render(
         found=scores,
         rate_columns=report.report_columns(scores),
@@ -69,8 +69,8 @@ def report_html(scores: dict[str, Any], reading: Reading) -> str:
         tests=report.test_sentences(scores),
         error_columns=report.ERROR_COLUMNS,
         errors=report.error_rows(scores),
-        slots=plots.forest(_slot_differences(before, after, scores.get("rivals"))),
-        domains=plots.dumbbells(_by_domain(before, after)[:MOST_DOMAINS]),
+        slots=plots.build_forest_plot(_slot_differences(before, after, scores.get("rivals"))),
+        domains=plots.build_dumbbell_plot(_by_domain(before, after)[:MOST_DOMAINS]),
         hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
         latency=plots.cumulative_steps(
             {
@@ -78,7 +78,7 @@ def report_html(scores: dict[str, Any], reading: Reading) -> str:
                 scores["tuned"]["run"]: [s.latency_ms for s in after],
             }
         ),
-        confusions=plots.heat(scores["confusions"]),
+        confusions=plots.build_heatmaps(scores["confusions"]),
         field_columns=report.field_columns(scores),
         fields=report.field_rows(scores),
         group_columns=report.GROUP_COLUMNS,
@@ -128,7 +128,7 @@ def _by_domain(before: Sequence[Score], after: Sequence[Score]) -> list[plots.Du
     return sorted(dumbbells, key=lambda row: (row.after - row.before, row.label))
 
 
-def flips(reading: Reading) -> tuple[list[Flip], dict[str, int]]:
+def select_flips(reading: ScoredRuns) -> tuple[list[Flip], dict[str, int]]:
     """Return the examples most worth reading, losses first, and how many there are of each
     kind.
     """

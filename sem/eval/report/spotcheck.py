@@ -22,9 +22,9 @@ from sem.core.example import Example
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.dataset.store import store
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.judge import calibration, judge_questions
-from sem.eval.judge.verdicts import Verdict
+from sem.eval.judge.verdicts import SlotVerdict
 from sem.eval.scoring.scoring import WHOLE, Score
 
 COLUMNS = (
@@ -64,7 +64,7 @@ WORTH = {"judge and rule disagree": 4.0, "nobody decided": 3.0, "wrong": 1.0, "r
 
 
 @dataclass(frozen=True)
-class Line:
+class SpotcheckLine:
     """One slot on the sheet."""
 
     score: Score
@@ -76,7 +76,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Taken:
+class FilledSheet:
     """What a filled-in sheet says."""
 
     # Passed, how the slot was drawn.
@@ -86,8 +86,8 @@ class Taken:
 
 
 def choose_slots(
-    scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict], count: int, seed: int
-) -> list[Line]:
+    scores: Sequence[Score], verdicts: Mapping[tuple[str, str], SlotVerdict], count: int, seed: int
+) -> list[SpotcheckLine]:
     """Return `count` slots: half of them of those judged, at random.
 
     Then the most worthwhile ones.
@@ -106,30 +106,34 @@ def choose_slots(
     return [*(replace(line, drawn=RANDOM) for line in random_lines), *ranked]
 
 
-def _ranked(lines: Sequence[Line], count: int, dice: random.Random) -> list[Line]:
-    queues: dict[str, list[Line]] = defaultdict(list)
+def _ranked(
+    lines: Sequence[SpotcheckLine], count: int, dice: random.Random
+) -> list[SpotcheckLine]:
+    queues: dict[str, list[SpotcheckLine]] = defaultdict(list)
     for line in lines:
         queues[line.score.stratum].append(line)
     for name in sorted(queues):
         dice.shuffle(queues[name])
         queues[name].sort(key=lambda line: line.worth)
-    picks: list[Line] = []
+    picks: list[SpotcheckLine] = []
     while len(picks) < count and any(queues.values()):
         picks += [queues[name].pop() for name in sorted(queues) if queues[name]]
     return picks[:count]
 
 
-def _lines(scores: Sequence[Score], verdicts: Mapping[tuple[str, str], Verdict]) -> Iterator[Line]:
+def _lines(
+    scores: Sequence[Score], verdicts: Mapping[tuple[str, str], SlotVerdict]
+) -> Iterator[SpotcheckLine]:
     for score in scores:
         for name, slot in score.slots.items():
             verdict = verdicts.get((score.id, name))
             why = _why(slot.passed, verdict)
             worth = WORTH[why] * (2 if name in score.critical else 1)
             judgement = DECIDED[verdict.passed] if verdict else "-"
-            yield Line(score, name, why, worth, judgement)
+            yield SpotcheckLine(score, name, why, worth, judgement)
 
 
-def _why(passed: bool | None, verdict: Verdict | None) -> str:
+def _why(passed: bool | None, verdict: SlotVerdict | None) -> str:
     if verdict and verdict.passed is not None and passed not in (None, verdict.passed):
         return "judge and rule disagree"
     if passed is None and (verdict is None or verdict.passed is None):
@@ -138,7 +142,7 @@ def _why(passed: bool | None, verdict: Verdict | None) -> str:
     return "right" if is_right else "wrong"
 
 
-def sheet(lines: Sequence[Line], subject: Subject) -> str:
+def format_spotcheck_csv(lines: Sequence[SpotcheckLine], subject: EvalSubject) -> str:
     """Return `lines` as CSV for a person; no cell can start a formula."""
     answers_by_id, by_id = (
         judge_questions.read_subject_answers(subject),
@@ -175,7 +179,7 @@ def sheet(lines: Sequence[Line], subject: Subject) -> str:
 
 def take_sheet(
     path: Path, tasks: Mapping[str, Any], examples_by_id: Mapping[str, Example]
-) -> Taken:
+) -> FilledSheet:
     """Return the labels and corrections in the sheet `path`.
 
     The SemError names a line that cannot be used.
@@ -198,7 +202,7 @@ def take_sheet(
             corrections[place] = _value(row["correction"], where)
         blank += not (word or row["correction"].strip())
     _check(corrections, examples_by_id, tasks, path)
-    return Taken(labels, corrections, blank)
+    return FilledSheet(labels, corrections, blank)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
@@ -255,7 +259,7 @@ def corrected_reference(example: Example, corrections: Mapping[tuple[str, str], 
     return reference
 
 
-def keep_labels(project: Project, subject: Subject, entries: Taken, at: str) -> int:
+def keep_labels(project: Project, subject: EvalSubject, entries: FilledSheet, at: str) -> int:
     """Write `entries`'s labels beside the verdicts and its corrections into the store.
 
     How many rows.
@@ -263,23 +267,25 @@ def keep_labels(project: Project, subject: Subject, entries: Taken, at: str) -> 
     Rows are held out before they are changed: a kill in between loses nothing.
     """
     folder = project.reports / subject.run.id
-    with files.appending(calibration.labels_path(folder)) as file:
+    with files.open_for_append(calibration.labels_path(folder)) as file:
         for (name, slot), (passed, sampling) in sorted(entries.labels.items()):
             label = {"id": name, "slot": slot, "human_pass": passed}
             files.append_row(file, {**label, "drawn": sampling, "at": at})
     names = {name for name, _ in entries.corrections}
     if not names:
         return 0
-    snapshot.hold(project, sorted(names), f"corrected in a spot-check of {subject.run.id}")
+    snapshot.hold_out_examples(
+        project, sorted(names), f"corrected in a spot-check of {subject.run.id}"
+    )
     examples_by_id = {example.id: example for example in subject.examples}
-    with store.reading(project.store) as opened:
+    with store.open_store(project.store) as opened:
         rows = [row for row in opened.rows() if row.id in names]
     changed = [_row(row, examples_by_id[str(row.id)], entries, subject.run.id, at) for row in rows]
     store.append_store_rows(project.store, changed, "replace")
     return len(changed)
 
 
-def _row(row: Any, example: Example, entries: Taken, run: str, at: str) -> Any:
+def _row(row: Any, example: Example, entries: FilledSheet, run: str, at: str) -> Any:
     meta = jsonio.parse_json(row.metadata) if row.metadata else {}
     slots = sorted(slot for name, slot in entries.corrections if name == example.id)
     note = {"run": run, "slots": slots, "at": at, "before": example.output_json}

@@ -13,7 +13,7 @@ from typing import Any
 from sem.core.slotspec import SlotSpec
 from sem.eval.answers.answers import NOTHING
 from sem.eval.scoring import slots
-from sem.eval.scoring.values import canonical, fold_text, is_empty, value_text
+from sem.eval.scoring.values import canonical_text, fold_text, is_empty_value, value_text
 
 # a key the reference does not write.
 ABSENT = object()
@@ -24,7 +24,7 @@ MAX_ITEMS = 100
 
 
 @dataclass(frozen=True)
-class Part:
+class AlignedValue:
     """One decision: what was said where this was wanted (ABSENT: the key is not written)."""
 
     said: Any
@@ -32,20 +32,20 @@ class Part:
 
     @property
     def is_wanted(self) -> bool:
-        return self.wanted is not ABSENT and not is_empty(self.wanted)
+        return self.wanted is not ABSENT and not is_empty_value(self.wanted)
 
     @property
     def is_said(self) -> bool:
-        return self.said is not NOTHING and not is_empty(self.said)
+        return self.said is not NOTHING and not is_empty_value(self.said)
 
 
 @dataclass(frozen=True)
-class Pair:
+class AlignedField:
     """A compared field: one part, or for a field of a list of objects one an item."""
 
     name: str
     spec: SlotSpec
-    parts: tuple[Part, ...]
+    parts: tuple[AlignedValue, ...]
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Items:
 class Alignment:
     """The compared fields of two answers, and the lists and objects they stood in."""
 
-    parts: dict[str, list[Part]] = field(default_factory=lambda: defaultdict(list))
+    parts: dict[str, list[AlignedValue]] = field(default_factory=lambda: defaultdict(list))
     specs: dict[str, SlotSpec] = field(default_factory=dict)
     items: dict[str, Items] = field(default_factory=dict)
 
     @property
-    def pairs(self) -> list[Pair]:
-        return [Pair(name, self.specs[name], tuple(p)) for name, p in self.parts.items()]
+    def pairs(self) -> list[AlignedField]:
+        return [AlignedField(name, self.specs[name], tuple(p)) for name, p in self.parts.items()]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Node:
         return own or any(child.is_critical for child in self.children.values())
 
 
-def align(candidate: Any, reference: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
+def align_answer(candidate: Any, reference: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
     """Return `candidate` against `reference` in every field of `levels`.
 
     A key that the reference does not write is a decision only where the answer puts a value
@@ -163,7 +163,9 @@ def _walk(node: _Node, candidate: Any, reference: Any, alignment: Alignment) -> 
         )
         reference_part = reference.get(key, ABSENT) if isinstance(reference, dict) else ABSENT
         if child.spec is not None:
-            _decide(child.path, child.spec, Part(candidate_part, reference_part), alignment)
+            _decide(
+                child.path, child.spec, AlignedValue(candidate_part, reference_part), alignment
+            )
             continue
         before = sum(map(len, alignment.parts.values()))
         (_walk_list if child.is_list else _walk_object)(
@@ -175,12 +177,12 @@ def _walk(node: _Node, candidate: Any, reference: Any, alignment: Alignment) -> 
             _decide(
                 child.path.removesuffix("[]"),
                 spec,
-                Part(candidate_part, reference_part),
+                AlignedValue(candidate_part, reference_part),
                 alignment,
             )
 
 
-def _decide(path: str, spec: SlotSpec, part: Part, alignment: Alignment) -> None:
+def _decide(path: str, spec: SlotSpec, part: AlignedValue, alignment: Alignment) -> None:
     if part.wanted is not ABSENT or part.is_said:
         alignment.specs[path] = spec
         alignment.parts[path].append(part)
@@ -197,7 +199,7 @@ def _walk_object(node: _Node, candidate: Any, reference: Any, alignment: Alignme
 def _walk_list(node: _Node, candidate: Any, reference: Any, alignment: Alignment) -> None:
     ours = candidate if isinstance(candidate, list) else []
     theirs = reference if isinstance(reference, list) else []
-    partners = partner(node, ours, theirs)
+    partners = match_list_items(node, ours, theirs)
     if ours or theirs:
         _count(node.path, Items(len(ours), len(theirs), len(partners)), alignment)
     for i, j in partners:
@@ -221,7 +223,9 @@ def _count(path: str, items: Items, alignment: Alignment) -> None:
     alignment.items[path] = alignment.items.get(path, Items(0, 0, 0)) + items
 
 
-def partner(node: _Node, ours: Sequence[Any], theirs: Sequence[Any]) -> list[tuple[int, int]]:
+def match_list_items(
+    node: _Node, ours: Sequence[Any], theirs: Sequence[Any]
+) -> list[tuple[int, int]]:
     """Index pairs of the items of `ours` and `theirs` that belong together, by best assignment."""
     same = _identical(ours, theirs)
     our_indexes = [i for i in range(len(ours)) if i not in same][:MAX_ITEMS]
@@ -247,10 +251,10 @@ def partner(node: _Node, ours: Sequence[Any], theirs: Sequence[Any]) -> list[tup
 def _identical(ours: Sequence[Any], theirs: Sequence[Any]) -> dict[int, int]:
     places: dict[str, list[int]] = defaultdict(list)
     for j in reversed(range(len(theirs))):
-        places[canonical(theirs[j])].append(j)
+        places[canonical_text(theirs[j])].append(j)
     partners = {}
     for i, item in enumerate(ours):
-        if waiting := places.get(canonical(item)):
+        if waiting := places.get(canonical_text(item)):
             partners[i] = waiting.pop()
     return partners
 
@@ -270,7 +274,7 @@ def _closeness(node: _Node, candidate: Any, reference: Any) -> float:
     return sum(near) / len(near) if near else 0.0
 
 
-def _near(part: Part, spec: SlotSpec) -> float:
+def _near(part: AlignedValue, spec: SlotSpec) -> float:
     if not (part.is_said and part.is_wanted):
         return 0.0
     rule = slots.score_slot(part.said, part.wanted, spec)

@@ -63,7 +63,7 @@ _ORDINAL = re.compile(r"(\d{1,2})(?:st|nd|rd|th|er|re|e|o|a)\b")
 
 
 @dataclass(frozen=True)
-class _Names:
+class _DateWords:
     """What one language calls things, folded; a name is the tuple of its words."""
 
     months: dict[tuple[str, ...], int]
@@ -150,11 +150,11 @@ def _packed(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _languages() -> dict[str, _Names]:
-    return {code: _names(language) for code, language in locales.languages().items()}
+def _languages() -> dict[str, _DateWords]:
+    return {code: _names(language) for code, language in locales.load_languages().items()}
 
 
-def _names(language: locales.Language) -> _Names:
+def _names(language: locales.Language) -> _DateWords:
     patterns = [_pattern_text(pattern) for pattern in language.patterns]
     months: dict[tuple[str, ...], set[int]] = {}
     cut: dict[str, set[int]] = {}
@@ -180,7 +180,7 @@ def _names(language: locales.Language) -> _Names:
     words |= set(_SMALL_WORDS.get(language.code, "").split())
     shapes = {_packed(re.sub(_affix(_MONTH), _MONTH, text)) for text in patterns}
     shapes = {re.sub(_affix(_WEEKDAY), _WEEKDAY, shape) for shape in shapes}
-    return _Names(clear, frozenset(weekdays), frozenset(words), frozenset(shapes))
+    return _DateWords(clear, frozenset(weekdays), frozenset(words), frozenset(shapes))
 
 
 def _affix(mark: str) -> str:
@@ -306,7 +306,7 @@ def _read(value: str, day_first: bool | None, language: str | None) -> date | No
     text = ascii_digits(fold_text(value))
     text = BRACKETS.sub(" ", _ERA.sub(_era, text))
     text = _TIME.sub(" ", text, count=1).strip(" ,;")
-    order = locales.order(language) if language and day_first is None else ""
+    order = locales.date_order(language) if language and day_first is None else ""
     for pattern, read in _READERS:
         if match := pattern.fullmatch(text.lstrip(".")):
             first = order == "dmy" if order in ("dmy", "mdy") else day_first

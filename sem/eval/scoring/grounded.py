@@ -12,14 +12,14 @@ from typing import Any
 from sem.core import schema, shape
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import grounding
-from sem.dataset.clean.grounding import Text
+from sem.dataset.clean.grounding import SearchableText
 
 # Characters of one text in an answer.
 LONGEST = 2_000
 
 
 @dataclass(frozen=True)
-class Problem:
+class AnswerProblem:
     """Why an answer is refused: `schema`, `ungrounded` or `length`, and where."""
 
     kind: str
@@ -27,16 +27,20 @@ class Problem:
     detail: str
 
 
-def ungrounded_problems(answer: Any, spec: TaskSpec, page: str | Text) -> list[Problem]:
+def ungrounded_problems(
+    answer: Any, spec: TaskSpec, page: str | SearchableText
+) -> list[AnswerProblem]:
     """Return what keeps `answer` to the cleaned `page` from being used; empty when it may be."""
     wrong = schema.schema_problems(answer, spec.io_schema, limit=5)
     if wrong:
-        return [Problem("schema", line.partition(":")[0], line) for line in wrong]
-    text = page if isinstance(page, Text) else Text(page)
+        return [AnswerProblem("schema", line.partition(":")[0], line) for line in wrong]
+    text = page if isinstance(page, SearchableText) else SearchableText(page)
     return list(_values(answer, "", spec.io_schema, spec, text))
 
 
-def _values(value: Any, path: str, kind: Any, spec: TaskSpec, text: Text) -> Iterator[Problem]:
+def _values(
+    value: Any, path: str, kind: Any, spec: TaskSpec, text: SearchableText
+) -> Iterator[AnswerProblem]:
     held = shape.resolve_shape(kind, spec.io_schema)
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -48,9 +52,9 @@ def _values(value: Any, path: str, kind: Any, spec: TaskSpec, text: Text) -> Ite
             yield from _values(inner, f"{path}[]", kind, spec, text)
     elif value is not None and not isinstance(value, bool) and not _is_label(path, held, spec):
         if isinstance(value, str) and len(value) > LONGEST:
-            yield Problem("length", path, f"{len(value):,} characters")
+            yield AnswerProblem("length", path, f"{len(value):,} characters")
         elif value != "" and not grounding.is_grounded(value, text):
-            yield Problem("ungrounded", path, repr(value)[:120])
+            yield AnswerProblem("ungrounded", path, repr(value)[:120])
 
 
 def _is_label(path: str, held: shape.Schema | None, spec: TaskSpec) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sem.eval.config import Prices
 from sem.eval.scoring.align import Items
-from sem.eval.scoring.scoring import NULL, Counts, Score, Slot
+from sem.eval.scoring.scoring import NULL, Score, SlotCounts, SlotScore
 from sem.eval.scoring.taxonomy import KINDS
 
 # Confusion matrices of fields whose values come from a list: which label is taken for which.
@@ -49,7 +49,7 @@ def _rates(name: str, counts: dict[str, Counter[str]]) -> dict[str, Any]:
 GROUPS = ("task", "page_type", "language", "domain", "stratum")
 
 
-def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, Any]:
+def compute_totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, Any]:
     """Rates over `scores`; `n` and `unscored_slots` are counts."""
     count = len(scores)
     latency = sorted(s.latency_ms for s in scores)
@@ -70,7 +70,7 @@ def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, A
         "batch_latency_ms_p50": _quantile(latency, 0.50),
         "batch_latency_ms_p95": _quantile(latency, 0.95),
         "cost_usd_per_1000": _cost(scores, prices),
-        **micro(
+        **micro_average_slots(
             [slot for s in scores for slot in s.slots.values()],
             sum(s.proxies.extra_keys for s in scores),
         ),
@@ -80,13 +80,13 @@ def totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, A
         "li_align": _items(scores),
         "rubric_score": _share(s.rubric for s in scores),
         "proxies": _proxies(scores),
-        "fields": fields(scores),
+        "fields": compute_field_rates(scores),
     }
 
 
-def fields(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+def compute_field_rates(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """Per `task.field`: pass rate, precision, recall, F1, how often missing or spurious."""
-    slots_by_field: dict[str, list[Slot]] = defaultdict(list)
+    slots_by_field: dict[str, list[SlotScore]] = defaultdict(list)
     expected: Counter[str] = Counter()
     for score in scores:
         expected.update(f"{score.task}.{name}" for name in {*score.expected, *score.slots})
@@ -109,15 +109,15 @@ def group_scores(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
     return dict(sorted(groups.items()))
 
 
-def breakdown(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
+def compute_group_totals(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
     """totals() of every group, by task, page type, language, domain and stratum."""
     return {
-        key: {name: totals(group) for name, group in group_scores(scores, key).items()}
+        key: {name: compute_totals(group) for name, group in group_scores(scores, key).items()}
         for key in GROUPS
     }
 
 
-def confusions(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+def build_confusion_matrices(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """Per `task.field` with a closed list of values: its confusion matrix."""
     labels_by_field: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for score in scores:
@@ -126,11 +126,11 @@ def confusions(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     return {name: confusion_matrix(labels_by_field[name]) for name in sorted(labels_by_field)}
 
 
-def _field_totals(slots: list[Slot], documents: int) -> dict[str, Any]:
+def _field_totals(slots: list[SlotScore], documents: int) -> dict[str, Any]:
     scored = [slot for slot in slots if slot.passed is not None]
     eligible = [slot for slot in slots if slot.wanted]
     ineligible = documents - len(eligible)
-    rates = micro(scored)
+    rates = micro_average_slots(scored)
     return {
         "n": len(slots),
         "unscored": len(slots) - len(scored),
@@ -149,7 +149,7 @@ def _field_totals(slots: list[Slot], documents: int) -> dict[str, Any]:
     }
 
 
-def micro(slots: Iterable[Slot], extra_keys: int = 0) -> dict[str, Any]:
+def micro_average_slots(slots: Iterable[SlotScore], extra_keys: int = 0) -> dict[str, Any]:
     """Precision over what was said, recall over what was wanted; items of lists count singly.
 
     A key that no slot compares was said and is spurious.
@@ -166,8 +166,8 @@ def micro(slots: Iterable[Slot], extra_keys: int = 0) -> dict[str, Any]:
     }
 
 
-def _single(slot: Slot) -> Counts:
-    return Counts(
+def _single(slot: SlotScore) -> SlotCounts:
+    return SlotCounts(
         right=bool(slot.passed) and slot.wanted,
         said=slot.said,
         wanted=slot.wanted,
@@ -176,7 +176,7 @@ def _single(slot: Slot) -> Counts:
     )
 
 
-def _errors(slots: Iterable[Slot]) -> dict[str, int]:
+def _errors(slots: Iterable[SlotScore]) -> dict[str, int]:
     # A judge may have passed what the rule failed: its errors are none.
     failed = (slot for slot in slots if slot.passed is False)
     counted = Counter(error for slot in failed for error in slot.errors)

@@ -11,9 +11,9 @@ from sem.core.slotspec import SlotSpec
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import grounding
 from sem.eval.scoring import slots
-from sem.eval.scoring.align import NOTHING, Alignment, Pair, Part
+from sem.eval.scoring.align import NOTHING, AlignedField, AlignedValue, Alignment
 from sem.eval.scoring.taxonomy import says_the_same
-from sem.eval.scoring.values import canonical, fold_text, is_empty
+from sem.eval.scoring.values import canonical_text, fold_text, is_empty_value
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Proxies:
 def measure_proxies(
     candidate: Any,
     spec: TaskSpec,
-    text: grounding.Text,
+    text: grounding.SearchableText,
     aligned: Alignment,
     reference: Any = NOTHING,
 ) -> Proxies:
@@ -53,12 +53,12 @@ def measure_proxies(
     looked_up = [
         value
         for value, labels in places
-        if labels is None and not is_empty(value) and not isinstance(value, bool)
+        if labels is None and not is_empty_value(value) and not isinstance(value, bool)
     ]
     return Proxies(
         forbidden_keys=_forbidden(candidate, spec.io_schema, spec),
         out_of_enum=sum(
-            labels is not None and value is not None and canonical(value) not in labels
+            labels is not None and value is not None and canonical_text(value) not in labels
             for value, labels in places
         ),
         ungrounded=sum(not grounding.is_grounded(value, text) for value in looked_up),
@@ -84,10 +84,13 @@ def labels_of(kind: Any, name: str, spec: TaskSpec) -> frozenset[str] | None:
     last = name.rpartition(".")[2]
     listed = spec.label_enums.get(name, spec.label_enums.get(last))
     if listed is not None:
-        return frozenset(map(canonical, listed))
+        return frozenset(map(canonical_text, listed))
     if kind.get("enum"):
-        return frozenset(map(canonical, kind["enum"]))
-    is_flag = "boolean" in shape.types(kind) and shape.types(kind) <= {"boolean", "null"}
+        return frozenset(map(canonical_text, kind["enum"]))
+    is_flag = "boolean" in shape.schema_types(kind) and shape.schema_types(kind) <= {
+        "boolean",
+        "null",
+    }
     return frozenset(("true", "false")) if is_flag else None
 
 
@@ -162,10 +165,10 @@ def _is_same_key(
 ) -> bool:
     if key not in candidate or key not in theirs:
         return False
-    return by_name or canonical(candidate[key]) == canonical(theirs[key])
+    return by_name or canonical_text(candidate[key]) == canonical_text(theirs[key])
 
 
-def _invented(pair: Pair, text: grounding.Text) -> int:
+def _invented(pair: AlignedField, text: grounding.SearchableText) -> int:
     """Values said in a slot that stand neither in the input nor in the slot's reference.
 
     A text of level `substring` passes with words around it that nobody wrote. Free texts (level
@@ -176,7 +179,7 @@ def _invented(pair: Pair, text: grounding.Text) -> int:
     return sum(_invented_in(part, pair.spec, text) for part in pair.parts)
 
 
-def _invented_in(part: Part, spec: SlotSpec, text: grounding.Text) -> int:
+def _invented_in(part: AlignedValue, spec: SlotSpec, text: grounding.SearchableText) -> int:
     candidate_values = (
         [value for _, value in grounding.scalar_leaves({"": part.said})] if part.is_said else []
     )
@@ -205,7 +208,9 @@ def _more(candidate: Any, reference: Any) -> int:
     if not isinstance(candidate, list) or any(isinstance(item, dict) for item in candidate):
         return 0
     ours, theirs = (
-        Counter(fold_text(item) if isinstance(item, str) else canonical(item) for item in items)
+        Counter(
+            fold_text(item) if isinstance(item, str) else canonical_text(item) for item in items
+        )
         for items in (candidate, reference if isinstance(reference, list) else [])
     )
     return (ours - theirs).total()

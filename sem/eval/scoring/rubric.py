@@ -18,7 +18,7 @@ _NUMBER = SlotSpec("numeric_tol")
 
 
 @dataclass(frozen=True)
-class Check:
+class RubricCheck:
     """One check of one answer; `reference` is whether the reference itself passes it."""
 
     id: str
@@ -29,7 +29,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Sum:
+class EquationSides:
     """Two sides of an equation as found in a value."""
 
     left: Decimal
@@ -40,7 +40,7 @@ class Sum:
         return abs(self.left - self.right) <= Decimal(str(tolerance))
 
 
-def totals_equation(value: Any) -> Sum | None:
+def totals_equation(value: Any) -> EquationSides | None:
     """Return the total and what it should be; None where there is no total or no subtotal."""
     for amounts in _objects(value):
         total, subtotal = _number(amounts, "total"), _number(amounts, "subtotal")
@@ -50,11 +50,11 @@ def totals_equation(value: Any) -> Sum | None:
             _number(amounts, name) or Decimal(0) for name in ("taxtotal", "shipping", "discount")
         )
         equation = f"{subtotal} + {tax} + {shipping} - {discount}"
-        return Sum(total, subtotal + tax + shipping - discount, equation)
+        return EquationSides(total, subtotal + tax + shipping - discount, equation)
     return None
 
 
-def line_items_sum(value: Any) -> Sum | None:
+def line_items_sum(value: Any) -> EquationSides | None:
     """Return the subtotal and the sum of the line totals; None where one of them is not there."""
     subtotals = [n for o in _objects(value) if (n := _number(o, "subtotal")) is not None]
     lists = [_get(o, "lineitems") for o in _objects(value)]
@@ -65,16 +65,16 @@ def line_items_sum(value: Any) -> Sum | None:
     if len(lines) != len(items) or None in lines:
         return None
     amounts = [line for line in lines if line is not None]
-    return Sum(subtotals[0], sum(amounts, Decimal(0)), " + ".join(map(str, amounts)))
+    return EquationSides(subtotals[0], sum(amounts, Decimal(0)), " + ".join(map(str, amounts)))
 
 
-EQUATIONS: dict[str, Callable[[Any], Sum | None]] = {
+EQUATIONS: dict[str, Callable[[Any], EquationSides | None]] = {
     "totals_equation": totals_equation,
     "line_items_sum": line_items_sum,
 }
 
 
-def arithmetic(candidate: Any, reference: Any, spec: TaskSpec) -> list[Check]:
+def check_arithmetic(candidate: Any, reference: Any, spec: TaskSpec) -> list[RubricCheck]:
     """Return the rubric's equations on the answer `candidate`.
 
     A check applies where the answer or the reference can be computed: an answer that leaves the
@@ -86,7 +86,7 @@ def arithmetic(candidate: Any, reference: Any, spec: TaskSpec) -> list[Check]:
         if ours is None and theirs is None:
             continue
         checks.append(
-            Check(
+            RubricCheck(
                 id=f"arith.{name}",
                 passed=ours is not None and ours.holds(tolerance),
                 reference=None if theirs is None else theirs.holds(tolerance),
@@ -96,15 +96,15 @@ def arithmetic(candidate: Any, reference: Any, spec: TaskSpec) -> list[Check]:
     return checks
 
 
-def unknown(spec: TaskSpec) -> list[str]:
+def list_unknown_checks(spec: TaskSpec) -> list[str]:
     """Ids of rubric checks that nothing here computes; reports name them."""
     return [name for name in _named(spec) if name not in EQUATIONS]
 
 
-def weighted(
+def compute_rubric_score(
     fem: float,
     schema_valid: bool,
-    checks: list[Check],
+    checks: list[RubricCheck],
     spec: TaskSpec,
     clean: tuple[bool, bool] = (True, True),
     shared: Mapping[str, float] | None = None,
@@ -145,7 +145,7 @@ def _named(spec: TaskSpec) -> dict[str, dict[str, Any]]:
     return {str(check.get("id")): check for check in entries}
 
 
-def _evidence(equation: Sum | None, tolerance: float) -> str:
+def _evidence(equation: EquationSides | None, tolerance: float) -> str:
     if equation is None:
         return "not computable from the answer"
     sign = "=" if equation.left == equation.right else "is not"
@@ -166,5 +166,7 @@ def _get(value: dict[str, Any], name: str) -> Any:
 
 def _number(value: dict[str, Any], name: str) -> Decimal | None:
     raw_number = _get(value, name)
-    amount = values.amount(raw_number, _NUMBER) if isinstance(raw_number, int | float) else None
+    amount = (
+        values.parse_amount(raw_number, _NUMBER) if isinstance(raw_number, int | float) else None
+    )
     return amount.number if amount else None

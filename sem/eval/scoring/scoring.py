@@ -16,11 +16,11 @@ from sem.dataset.store import rows
 from sem.eval.answers import answers
 from sem.eval.answers.answers import Answer
 from sem.eval.scoring import align, proxies, rubric, slots, taxonomy
-from sem.eval.scoring.align import ABSENT, NOTHING, Alignment, Items, Pair, Part
+from sem.eval.scoring.align import ABSENT, NOTHING, AlignedField, AlignedValue, Alignment, Items
 from sem.eval.scoring.proxies import Proxies
-from sem.eval.scoring.rubric import Check
+from sem.eval.scoring.rubric import RubricCheck
 from sem.eval.scoring.slots import Similarity
-from sem.eval.scoring.values import canonical, is_empty
+from sem.eval.scoring.values import canonical_text, is_empty_value
 
 NULL, NO_ANSWER, OTHER = "(null)", "(no answer)", "(other)"
 # The one slot of a task whose output is no object.
@@ -28,7 +28,7 @@ WHOLE = "(answer)"
 
 
 @dataclass(frozen=True)
-class Counts:
+class SlotCounts:
     """The decisions in one slot: one, or of a field of a list of objects one an item."""
 
     right: int
@@ -39,7 +39,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Slot:
+class SlotScore:
     """One compared field: score 0..1 or None, whether it passes, and which sides have a value.
 
     A field of a list of objects passes when every item's does and none is missing or extra;
@@ -57,7 +57,7 @@ class Slot:
     # Why, one word a failed decision (taxonomy.KINDS).
     errors: tuple[str, ...] = ()
     # Of a field of a list of objects.
-    counts: Counts | None = None
+    counts: SlotCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Score:
     schema_valid: bool  # and fits io_schema
     # No valid JSON, but an object could be cut out of the text and was scored.
     recovered: bool
-    slots: dict[str, Slot]
+    slots: dict[str, SlotScore]
     tokens_in: int
     tokens_out: int
     latency_ms: int
@@ -85,7 +85,7 @@ class Score:
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)  # (reference, answer)
     items: dict[str, Items] = field(default_factory=dict)  # of lists of objects
     # The rubric's arithmetic, where it applies.
-    checks: tuple[Check, ...] = ()
+    checks: tuple[RubricCheck, ...] = ()
     proxies: Proxies = field(default_factory=Proxies)
     # The rubric's own weighted score.
     rubric: float | None = None
@@ -149,13 +149,13 @@ def score_answer(
     `shared` are the levels of judge_slots.yaml, below the TaskSpec's own.
     """
     text = answer.text if answer else ""
-    candidate, json_valid, recovered = answers.read_value(text)
+    candidate, json_valid, recovered = answers.parse_answer_text(text)
     levels = levels_of(spec, example, shared)
     example = _beside_its_nearest(example, candidate, levels, similarity)
     aligned = _aligned(candidate, example.output_json, levels)
     compared = _compared(aligned, example, spec, similarity)
-    checks = rubric.arithmetic(candidate, example.output_json, spec)
-    evidence = taxonomy.evidence(example.input_text)
+    checks = rubric.check_arithmetic(candidate, example.output_json, spec)
+    evidence = taxonomy.index_input_text(example.input_text)
     proxy_counts = proxies.measure_proxies(candidate, spec, evidence, aligned, example.output_json)
     schema_valid = json_valid and not schema.schema_problems(candidate, spec.io_schema, limit=1)
     return Score(
@@ -177,7 +177,7 @@ def score_answer(
         items=dict(aligned.items),
         checks=tuple(checks),
         proxies=proxy_counts,
-        rubric=rubric.weighted(
+        rubric=rubric.compute_rubric_score(
             _exact_share(compared),
             schema_valid,
             checks,
@@ -201,10 +201,10 @@ def levels_of(
 
 def _aligned(candidate: Any, reference: Any, levels: Mapping[str, SlotSpec]) -> Alignment:
     if WHOLE not in levels:
-        return align.align(candidate, reference, levels)
+        return align.align_answer(candidate, reference, levels)
     whole = Alignment()
     whole.specs[WHOLE] = levels[WHOLE]
-    whole.parts[WHOLE].append(Part(candidate, reference))
+    whole.parts[WHOLE].append(AlignedValue(candidate, reference))
     return whole
 
 
@@ -224,7 +224,7 @@ def _beside_its_nearest(
         ]
         return sum(scores) / len(scores) if scores else 1.0
 
-    others = rows.tidy(example.alternatives)
+    others = rows.clean_strings(example.alternatives)
     return replace(
         example, output_json=align.best_reference(example.output_json, others, levels, worth)
     )
@@ -232,7 +232,7 @@ def _beside_its_nearest(
 
 def _compared(
     aligned: Alignment, example: Example, spec: TaskSpec, similarity: Similarity | None
-) -> dict[str, Slot]:
+) -> dict[str, SlotScore]:
     shapes = slotspec.schema_leaves(spec.io_schema, aligned.specs) | {WHOLE: spec.io_schema}
     return {
         pair.name: _slot(pair, shapes.get(pair.name), example, spec, similarity)
@@ -241,18 +241,18 @@ def _compared(
 
 
 def _slot(
-    pair: Pair, shape: Any, example: Example, spec: TaskSpec, similarity: Similarity | None
-) -> Slot:
+    pair: AlignedField, shape: Any, example: Example, spec: TaskSpec, similarity: Similarity | None
+) -> SlotScore:
     worth = [_score(part, pair.spec, similarity) for part in pair.parts]
     passes = [None if w is None else w >= pair.spec.passes_from for w in worth]
     is_closed = proxies.labels_of(shape, pair.name, spec) is not None
-    text = taxonomy.evidence(example.input_text)
+    text = taxonomy.index_input_text(example.input_text)
     exact = [_is_exact(part, pair.spec) for part in pair.parts]
     within = [
         e or bool(passed) or _is_near(part, pair.spec)
         for part, e, passed in zip(pair.parts, exact, passes, strict=True)
     ]
-    return Slot(
+    return SlotScore(
         score=None if None in worth else sum(w or 0.0 for w in worth) / len(worth),
         passed=None if None in passes else all(passes),
         said=any(part.is_said for part in pair.parts),
@@ -268,17 +268,17 @@ def _slot(
     )
 
 
-def _score(part: Part, spec: SlotSpec, similarity: Similarity | None) -> float | None:
+def _score(part: AlignedValue, spec: SlotSpec, similarity: Similarity | None) -> float | None:
     if part.said is NOTHING:
         return 0.0
     return slots.score_slot(part.said, _value(part), spec, similarity)
 
 
-def _value(part: Part) -> Any:
+def _value(part: AlignedValue) -> Any:
     return None if part.wanted is ABSENT else part.wanted
 
 
-def _is_exact(part: Part, spec: SlotSpec) -> bool:
+def _is_exact(part: AlignedValue, spec: SlotSpec) -> bool:
     if part.said is NOTHING:
         return False
     if not (part.is_said and part.is_wanted):
@@ -286,14 +286,14 @@ def _is_exact(part: Part, spec: SlotSpec) -> bool:
     return taxonomy.says_the_same(part.said, part.wanted, spec)
 
 
-def _is_near(part: Part, spec: SlotSpec) -> bool:
+def _is_near(part: AlignedValue, spec: SlotSpec) -> bool:
     is_both = part.is_said and part.is_wanted
     return is_both and taxonomy.is_within(part.said, part.wanted, spec)
 
 
-def _counts(pair: Pair, passes: list[bool | None]) -> Counts:
+def _counts(pair: AlignedField, passes: list[bool | None]) -> SlotCounts:
     rated = [p for p, passed in zip(pair.parts, passes, strict=True) if passed is not None]
-    return Counts(
+    return SlotCounts(
         right=sum(
             passed is True and part.is_wanted
             for part, passed in zip(pair.parts, passes, strict=True)
@@ -316,20 +316,22 @@ def _labels(aligned: Alignment, spec: TaskSpec) -> dict[str, tuple[str, str]]:
     return labels_by_field
 
 
-def _exact_share(compared: dict[str, Slot]) -> float:
+def _exact_share(compared: dict[str, SlotScore]) -> float:
     exact_scores = [slot.exact for slot in compared.values() if slot.wanted]
     return sum(exact_scores) / len(exact_scores) if exact_scores else 0.0
 
 
-def confusion_labels(part: Part, labels: frozenset[str]) -> tuple[str, str]:
+def confusion_labels(part: AlignedValue, labels: frozenset[str]) -> tuple[str, str]:
     """(reference, answer) as labels; an answer outside `labels` is `(other)`."""
-    reference = NULL if part.wanted is ABSENT or is_empty(part.wanted) else _label(part.wanted)
+    reference = (
+        NULL if part.wanted is ABSENT or is_empty_value(part.wanted) else _label(part.wanted)
+    )
     if part.said is NOTHING:
         return reference, NO_ANSWER
-    if is_empty(part.said):
+    if is_empty_value(part.said):
         return reference, NULL
-    return reference, _label(part.said) if canonical(part.said) in labels else OTHER
+    return reference, _label(part.said) if canonical_text(part.said) in labels else OTHER
 
 
 def _label(value: Any) -> str:
-    return value if isinstance(value, str) else canonical(value)
+    return value if isinstance(value, str) else canonical_text(value)

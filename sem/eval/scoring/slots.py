@@ -12,12 +12,12 @@ from typing import Any
 from sem.core.slotspec import SlotSpec
 from sem.eval.scoring.dates import as_date
 from sem.eval.scoring.values import (
-    agree,
-    amount,
-    canonical,
+    amounts_agree,
+    canonical_text,
     fold_text,
-    is_empty,
+    is_empty_value,
     is_json,
+    parse_amount,
     value_text,
 )
 
@@ -31,7 +31,7 @@ SHORT = 4
 SLACK = {"substring": 60, "llm_similarity": 500}
 
 
-def level(score: Scorer) -> Scorer:
+def register_level(score: Scorer) -> Scorer:
     """Register `score` under its own name, as TaskSpecs and judge_slots.yaml spell it."""
     LEVELS[score.__name__] = score
     return score
@@ -46,20 +46,20 @@ def score_slot(
     """
     if not (is_json(candidate) and is_json(reference)):
         return 0.0
-    if is_empty(reference) or is_empty(candidate):
-        return float(is_empty(reference) and is_empty(candidate))
+    if is_empty_value(reference) or is_empty_value(candidate):
+        return float(is_empty_value(reference) and is_empty_value(candidate))
     if spec.level == "llm_similarity":
         return llm_similarity(candidate, reference, similarity)
     return LEVELS[spec.level](candidate, reference, spec)
 
 
-@level
+@register_level
 def exact(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when the values are the same JSON: `true` is not `1`, `"1"` is not `1`; 1.0 is 1."""
-    return float(canonical(candidate) == canonical(reference))
+    return float(canonical_text(candidate) == canonical_text(reference))
 
 
-@level
+@register_level
 def substring(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when the candidate holds the reference, case, typography and white space apart.
 
@@ -77,16 +77,19 @@ def substring(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     )
 
 
-@level
+@register_level
 def numeric_tol(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when two finite numbers differ by at most the tolerance."""
-    candidate_amount, reference_amount = amount(candidate, spec), amount(reference, spec)
+    candidate_amount, reference_amount = (
+        parse_amount(candidate, spec),
+        parse_amount(reference, spec),
+    )
     if candidate_amount is None or reference_amount is None:
         return exact(candidate, reference, spec)
-    return float(agree(candidate_amount, reference_amount, spec))
+    return float(amounts_agree(candidate_amount, reference_amount, spec))
 
 
-@level
+@register_level
 def set_match(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """Shared members over all members, order apart; repeats count (["a","a"] is not ["a"])."""
     candidate_members, reference_members = _members(candidate), _members(reference)
@@ -95,7 +98,7 @@ def set_match(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     ).total()
 
 
-@level
+@register_level
 def date_norm(candidate: Any, reference: Any, spec: SlotSpec) -> float:
     """1.0 when both name the same day once read as dates (the rules: eval/dates.py)."""
     candidate_date = as_date(candidate, spec.day_first, spec.language)
@@ -154,4 +157,6 @@ def _is_cased(character: str) -> bool:
 
 def _members(value: Any) -> Counter[str]:
     items = value if isinstance(value, list) else [value]
-    return Counter(fold_text(item) if isinstance(item, str) else canonical(item) for item in items)
+    return Counter(
+        fold_text(item) if isinstance(item, str) else canonical_text(item) for item in items
+    )

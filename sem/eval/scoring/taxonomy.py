@@ -19,7 +19,7 @@ from sem.core import shape as shapes
 from sem.core.slotspec import SlotSpec
 from sem.dataset.clean import grounding
 from sem.eval.scoring import values
-from sem.eval.scoring.align import NOTHING, Part
+from sem.eval.scoring.align import NOTHING, AlignedValue
 from sem.eval.scoring.dates import as_date
 
 KINDS = (
@@ -37,13 +37,17 @@ _NEAR = {"tolerance": 0.01, "relative": 0.001}
 
 
 @lru_cache(maxsize=64)
-def evidence(input_text: str) -> grounding.Text:
+def index_input_text(input_text: str) -> grounding.SearchableText:
     """Return `input_text` prepared for looking values up."""
     return grounding.groundable_text(input_text)
 
 
 def failure_kind(
-    part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any = None
+    part: AlignedValue,
+    shape: Any,
+    is_closed: bool,
+    text: grounding.SearchableText,
+    root: Any = None,
 ) -> str:
     """Return why `part`, a field of schema `shape` of the document `root`, failed.
 
@@ -59,7 +63,7 @@ def failure_kind(
 
 
 def _of_a_wrong_value(
-    part: Part, shape: Any, is_closed: bool, text: grounding.Text, root: Any
+    part: AlignedValue, shape: Any, is_closed: bool, text: grounding.SearchableText, root: Any
 ) -> str:
     if says_the_same(part.said, part.wanted):
         return "normalisation"
@@ -74,7 +78,7 @@ def _of_a_wrong_value(
     return "wrong_neighbour" if is_found(part.said, text) else "hallucinated"
 
 
-def is_found(value: Any, text: grounding.Text) -> bool:
+def is_found(value: Any, text: grounding.SearchableText) -> bool:
     """Return whether everything in `value` that can be looked for is in `text`."""
     return all(grounding.is_grounded(scalar, text) for _, scalar in grounding.scalar_leaves(value))
 
@@ -85,7 +89,7 @@ def says_the_same(candidate: Any, reference: Any, spec: SlotSpec | None = None) 
     With `spec` a text is read as a number or date only where the slot's level does: the article
     numbers "1,234" and "1234" are two. Without, wherever both can be read so.
     """
-    if values.canonical(candidate) == values.canonical(reference):
+    if values.canonical_text(candidate) == values.canonical_text(reference):
         return True
     if isinstance(candidate, list) and isinstance(reference, list):
         return _members(candidate) == _members(reference)
@@ -119,13 +123,13 @@ def _same_number(candidate: Any, reference: Any, spec: SlotSpec | None, both_tex
 
 def _agree(candidate: Any, reference: Any, spec: SlotSpec) -> bool:
     candidate_amount, reference_amount = (
-        values.amount(candidate, spec),
-        values.amount(reference, spec),
+        values.parse_amount(candidate, spec),
+        values.parse_amount(reference, spec),
     )
     return (
         candidate_amount is not None
         and reference_amount is not None
-        and values.agree(candidate_amount, reference_amount, spec)
+        and values.amounts_agree(candidate_amount, reference_amount, spec)
     )
 
 
@@ -142,6 +146,6 @@ def _same_day(candidate: Any, reference: Any, spec: SlotSpec | None) -> bool:
 
 def _members(items: list[Any]) -> list[str]:
     return sorted(
-        values.fold_text(item) if isinstance(item, str) else values.canonical(item)
+        values.fold_text(item) if isinstance(item, str) else values.canonical_text(item)
         for item in items
     )

@@ -58,7 +58,7 @@ def fold_text(text: str) -> str:
     return " ".join(visible.split())
 
 
-def is_empty(value: Any) -> bool:
+def is_empty_value(value: Any) -> bool:
     """Return whether `value` says nothing.
 
     Null, an empty list or object, a text without a sign.
@@ -86,14 +86,16 @@ def is_json(value: Any) -> bool:
     return not isinstance(value, dict) or all(is_json(item) for item in value.values())
 
 
-def canonical(value: Any) -> str:
+def canonical_text(value: Any) -> str:
     """Return one text for one JSON value: 1 and 1.0 are one number, `true` is not 1."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(value, list):
-        return "[" + ",".join(canonical(item) for item in value) + "]"
+        return "[" + ",".join(canonical_text(item) for item in value) + "]"
     elif isinstance(value, dict):
-        pairs = (f"{jsonio.canonical_json(k)}:{canonical(v)}" for k, v in sorted(value.items()))
+        pairs = (
+            f"{jsonio.canonical_json(k)}:{canonical_text(v)}" for k, v in sorted(value.items())
+        )
         return "{" + ",".join(pairs) + "}"
     elif isinstance(value, str):
         value = unicodedata.normalize("NFC", value)
@@ -113,7 +115,7 @@ class Amount:
     currencies: frozenset[str] | None = None
 
 
-def amount(value: Any, spec: SlotSpec) -> Amount | None:
+def parse_amount(value: Any, spec: SlotSpec) -> Amount | None:
     """Return `value` as a number; None when it is none, or more than one.
 
     Without `unit` only a JSON number or its plain text counts. With one, "€ 1.234,50" and
@@ -127,7 +129,7 @@ def amount(value: Any, spec: SlotSpec) -> Amount | None:
     return _written(value, spec)
 
 
-def agree(candidate: Amount, reference: Amount, spec: SlotSpec) -> bool:
+def amounts_agree(candidate: Amount, reference: Amount, spec: SlotSpec) -> bool:
     """Return whether two amounts differ by at most the slot's tolerance, in one currency."""
     if (
         candidate.currencies
@@ -217,10 +219,10 @@ def _in_unit(
     if units.is_money(spec.unit):
         return _in_money(before, after, spec)
     names = [name for name in (before, after) if name]
-    dimension, base = units.measures()[str(spec.unit).casefold()]
+    dimension, base = units.unit_conversions()[str(spec.unit).casefold()]
     if not names:
         return Decimal(1), None
-    kind, factor = units.measures().get(names[0], ("", base))
+    kind, factor = units.unit_conversions().get(names[0], ("", base))
     return (factor / base, None) if kind == dimension and len(names) == 1 else None
 
 
@@ -274,7 +276,7 @@ def _decimal_mark(
         return last if spec.decimal_mark == last else ""
     if units.is_money(spec.unit):
         named = currencies or frozenset({str(spec.unit)} - {"currency"})
-        return last if named and all(locales.decimals(c) == 3 for c in named) else ""
+        return last if named and all(locales.currency_decimals(c) == 3 for c in named) else ""
     return "" if last == "," else "."
 
 

@@ -22,7 +22,7 @@ ICC = 0.1
 
 
 @dataclass(frozen=True)
-class Clusters:
+class DomainDifferences:
     """Differences added up by domain; arrays end in (domains,), leading axes are replications."""
 
     # Of the differences, each from -1 to 1.
@@ -66,7 +66,7 @@ class Clusters:
         return ((self.gains + self.losses) > 0).sum(-1) < FEW
 
 
-def sum_by_cluster(differences: list[float], domains: list[str]) -> Clusters:
+def sum_by_cluster(differences: list[float], domains: list[str]) -> DomainDifferences:
     """Return `differences`, one a row, added up by the domain of each row.
 
     Domains in sorted order.
@@ -81,7 +81,7 @@ def sum_by_cluster(differences: list[float], domains: list[str]) -> Clusters:
     def added(weights: Any) -> Any:
         return np.bincount(at, weights, len(names)) if at else np.zeros(0)
 
-    return Clusters(
+    return DomainDifferences(
         sums=added(values),
         gains=added(values > 0),
         losses=added(values < 0),
@@ -90,7 +90,7 @@ def sum_by_cluster(differences: list[float], domains: list[str]) -> Clusters:
     )
 
 
-def error(differences: Clusters) -> Any:
+def jackknife_error(differences: DomainDifferences) -> Any:
     """Standard error of the mean: jackknife that leaves out one domain at a time."""
     import numpy as np
 
@@ -101,7 +101,7 @@ def error(differences: Clusters) -> Any:
     return np.sqrt(share * ((without - mean) ** 2).sum(-1))
 
 
-def bounds(differences: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
+def confidence_bounds(differences: DomainDifferences, confidence: float = 0.95) -> tuple[Any, Any]:
     """Return the interval of the mean difference at `confidence`, within -1 and 1."""
     import numpy as np
     from scipy import special
@@ -111,7 +111,7 @@ def bounds(differences: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
             differences.sums.shape[:-1], 1.0
         )
     side = (1 - confidence) / 2
-    wide = -special.stdtrit(differences.freedom, side) * error(differences)
+    wide = -special.stdtrit(differences.freedom, side) * jackknife_error(differences)
     low, high = differences.mean - wide, differences.mean + wide
     if np.any(differences.is_few):
         floor, ceiling = _exact(differences, side)
@@ -120,14 +120,14 @@ def bounds(differences: Clusters, confidence: float = 0.95) -> tuple[Any, Any]:
     return np.clip(low, -1, 1), np.clip(high, -1, 1)
 
 
-def p_above(differences: Clusters, target: float) -> Any:
+def p_above(differences: DomainDifferences, target: float) -> Any:
     """One-sided p-value of "the mean difference is at most `target`"."""
     import numpy as np
     from scipy import special
 
     if differences.domains < 2:
         return np.ones(differences.sums.shape[:-1])
-    distance, wide = differences.mean - target, error(differences)
+    distance, wide = differences.mean - target, jackknife_error(differences)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(wide > 0, distance / wide, np.sign(distance) * np.inf)
     p = np.where(distance == 0, 0.5, special.stdtr(differences.freedom, -score))
@@ -136,14 +136,14 @@ def p_above(differences: Clusters, target: float) -> Any:
     return np.where(differences.is_few, np.maximum(p, _p_exact(differences, target)), p)
 
 
-def p_below(differences: Clusters, target: float) -> Any:
+def p_below(differences: DomainDifferences, target: float) -> Any:
     """One-sided p-value of "the mean difference is at least `target`"."""
-    return p_above(turned(differences), -target)
+    return p_above(reverse_differences(differences), -target)
 
 
-def turned(differences: Clusters) -> Clusters:
+def reverse_differences(differences: DomainDifferences) -> DomainDifferences:
     """Return the same comparison the other way round."""
-    return Clusters(
+    return DomainDifferences(
         -differences.sums,
         differences.losses,
         differences.gains,
@@ -152,18 +152,18 @@ def turned(differences: Clusters) -> Clusters:
     )
 
 
-def _exact(differences: Clusters, side: Any) -> tuple[Any, Any]:
+def _exact(differences: DomainDifferences, side: Any) -> tuple[Any, Any]:
     """Clopper-Pearson bounds on gains less losses; a fraction gained counts 0, one lost 1."""
     share = differences.effective / differences.count
     gains, losses = differences.gains.sum(-1) * share, differences.losses.sum(-1) * share
     rows = differences.effective
-    least_gain, most_gain = binomial(gains, rows, side)
-    least_loss, most_loss = binomial(losses, rows, side)
+    least_gain, most_gain = binomial_bounds(gains, rows, side)
+    least_loss, most_loss = binomial_bounds(losses, rows, side)
     sure = float(differences.binary)
     return sure * least_gain - most_loss, most_gain - sure * least_loss
 
 
-def _p_exact(differences: Clusters, target: float) -> Any:
+def _p_exact(differences: DomainDifferences, target: float) -> Any:
     """Return the level at which the exact lower bound meets `target`, by bisection."""
     import numpy as np
 
@@ -175,7 +175,7 @@ def _p_exact(differences: Clusters, target: float) -> Any:
     return high
 
 
-def binomial(hits: Any, rows: float, side: Any) -> tuple[Any, Any]:
+def binomial_bounds(hits: Any, rows: float, side: Any) -> tuple[Any, Any]:
     """Clopper-Pearson bounds of a share, each missed with probability `side` at most.
 
     `hits` and `rows` may be fractions (effective counts): the beta quantiles are defined for them.
@@ -190,7 +190,9 @@ def binomial(hits: Any, rows: float, side: Any) -> tuple[Any, Any]:
     return np.where(none, 0.0, low), np.where(every, 1.0, high)
 
 
-def bootstrap(differences: Clusters, draws: int, seed: int) -> tuple[float, float]:
+def bootstrap_domains(
+    differences: DomainDifferences, draws: int, seed: int
+) -> tuple[float, float]:
     """Percentile bootstrap over domains, 95 % (Efron & Tibshirani 1993, ch. 13); for the record.
 
     It is what most reports print; with few domains it is too narrow, see above.
@@ -204,7 +206,7 @@ def bootstrap(differences: Clusters, draws: int, seed: int) -> tuple[float, floa
     return float(low), float(high)
 
 
-def correlation(differences: Clusters) -> float | None:
+def intraclass_correlation(differences: DomainDifferences) -> float | None:
     """Intraclass correlation of binary differences (ANOVA estimator), 0 to 1; None: unknown."""
     if (
         not differences.binary

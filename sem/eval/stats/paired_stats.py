@@ -10,7 +10,7 @@ from typing import Any
 
 from sem.eval.scoring.scoring import Score
 from sem.eval.stats import clusters
-from sem.eval.stats.clusters import Clusters
+from sem.eval.stats.clusters import DomainDifferences
 
 Value = Callable[[Score], float | None]
 DRAWS = 10_000
@@ -18,10 +18,10 @@ SEED = 42
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairedDifferences:
     """Differences of two runs by domain, and what could not be paired or scored."""
 
-    found: Clusters
+    found: DomainDifferences
     # Ids that only one of the runs has.
     unpaired: int
     # Pairs in which a side is `None`.
@@ -84,10 +84,12 @@ def paired_differences(
     those
     of the percentile bootstrap that is reported beside it.
     """
-    return mean_difference(pair(before, after, lambda score: getattr(score, measure)), draws, seed)
+    return mean_difference(
+        pair_scores(before, after, lambda score: getattr(score, measure)), draws, seed
+    )
 
 
-def mean_difference(pairs: Pairs, draws: int = DRAWS, seed: int = SEED) -> Difference:
+def mean_difference(pairs: PairedDifferences, draws: int = DRAWS, seed: int = SEED) -> Difference:
     """Return the mean of `pairs` with its intervals, in points.
 
     Without pairs everything is possible.
@@ -97,8 +99,8 @@ def mean_difference(pairs: Pairs, draws: int = DRAWS, seed: int = SEED) -> Diffe
     differences = pairs.found
     if not differences.count:
         return Difference(0.0, -100.0, 100.0, 0, 0, pairs.unpaired, pairs.unscored)
-    bootstrap_bounds = clusters.bootstrap(differences, draws, seed) if draws else ()
-    figures = [differences.mean, *clusters.bounds(differences), *bootstrap_bounds]
+    bootstrap_bounds = clusters.bootstrap_domains(differences, draws, seed) if draws else ()
+    figures = [differences.mean, *clusters.confidence_bounds(differences), *bootstrap_bounds]
     points, low, high, *bootstrap_bounds = (round(float(value) * 100, 2) for value in figures)
     return Difference(
         points,
@@ -121,7 +123,9 @@ def best_of(sides: Mapping[str, Sequence[Score]], measure: str) -> str | None:
     return max(means, key=lambda name: means[name], default=None)
 
 
-def pair(before: Sequence[Score], after: Sequence[Score], value: Value) -> Pairs:
+def pair_scores(
+    before: Sequence[Score], after: Sequence[Score], value: Value
+) -> PairedDifferences:
     """Return the differences in `value`, `after` minus `before`, of the examples that both runs
     have.
     """
@@ -136,10 +140,10 @@ def pair(before: Sequence[Score], after: Sequence[Score], value: Value) -> Pairs
         differences.append(float(new) - float(old))
         domains.append(now[name].domain)
     unpaired = len(was.keys() ^ now.keys())
-    return Pairs(clusters.sum_by_cluster(differences, domains), unpaired, unscored)
+    return PairedDifferences(clusters.sum_by_cluster(differences, domains), unpaired, unscored)
 
 
-def slot_pairs(before: Sequence[Score], after: Sequence[Score]) -> dict[str, Pairs]:
+def slot_pairs(before: Sequence[Score], after: Sequence[Score]) -> dict[str, PairedDifferences]:
     """Return the differences of every `task.field`, over the examples where a run has that slot.
 
     A slot that one run has and the other has not is one that neither the reference nor that
@@ -155,7 +159,7 @@ def slot_pairs(before: Sequence[Score], after: Sequence[Score]) -> dict[str, Pai
     for task, field in sorted(holders):
         ids = holders[task, field]
         old, new = ([side[name] for name in ids] for side in (before_of, after_of))
-        pairs_by_field[f"{task}.{field}"] = pair(old, new, _passes(field))
+        pairs_by_field[f"{task}.{field}"] = pair_scores(old, new, _passes(field))
     return pairs_by_field
 
 
@@ -173,7 +177,7 @@ def _passes(field: str) -> Value:
     return value
 
 
-def mcnemar(gains: int, losses: int) -> float:
+def mcnemar_p_value(gains: int, losses: int) -> float:
     """Exact two-sided McNemar p-value of `gains` against `losses`; takes rows as independent."""
     from scipy import special
 
@@ -185,11 +189,11 @@ def clopper_pearson(hits: int, rows: int, confidence: float = 0.95) -> tuple[flo
     """Exact two-sided interval of a share; nothing is known without rows."""
     if not rows:
         return 0.0, 1.0
-    low, high = clusters.binomial(hits, rows, (1 - confidence) / 2)
+    low, high = clusters.binomial_bounds(hits, rows, (1 - confidence) / 2)
     return float(low), float(high)
 
 
-def holm(values: Mapping[str, float]) -> dict[str, float]:
+def adjust_p_values(values: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down adjusted p-values of a family, by name (Holm 1979)."""
     adjusted, least = {}, 0.0
     for place, name in enumerate(sorted(values, key=lambda key: (values[key], key))):
@@ -212,7 +216,7 @@ class Spread:
     noise: float | None
 
 
-def spread(figures: Sequence[float]) -> Spread:
+def measure_spread(figures: Sequence[float]) -> Spread:
     """Return mean and spread of `figures`.
 
     One run has no spread, so its noise is unknown (None).
@@ -239,4 +243,4 @@ def noise_floor(repeats: Sequence[Sequence[Score]], measure: str) -> Spread:
         values = [getattr(score, measure) for score in scores]
         numbers = [float(value) for value in values if value is not None]
         means.append(100 * sum(numbers) / len(numbers) if numbers else 0.0)
-    return spread(means)
+    return measure_spread(means)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sem.core.errors import SemError
 from sem.eval.stats import clusters
-from sem.eval.stats.clusters import Clusters
+from sem.eval.stats.clusters import DomainDifferences
 
 # Failures among the rows that certify a rate: what is planned for.
 FAILURES = (0, 1, 3)
@@ -69,7 +69,7 @@ def test_part_rows(domains: Sequence[str], assumed: Assumptions) -> list[tuple[s
     if not count:
         return [("rows", "0: nothing can be shown")]
     worth = effective_rows(count, count / groups, assumed.icc)
-    points = 100 * detectable(worth, assumed.discordance)
+    points = 100 * detectable_difference(worth, assumed.discordance)
     return [
         ("rows", f"{count:,}"),
         ("domains", f"{groups:,}"),
@@ -106,19 +106,21 @@ def pairs_needed(
     return math.ceil((_quantiles(side, power) / distance) ** 2 * discordance)
 
 
-def detectable(
+def detectable_difference(
     pairs: float, discordance: float, side: float = SIDE, power: float = POWER
 ) -> float:
     """Return the smallest true difference that so many independent `pairs` show."""
     return _quantiles(side, power) * math.sqrt(discordance / pairs)
 
 
-def detectable_with(differences: Clusters, side: float = SIDE, power: float = POWER) -> float:
+def detectable_with(
+    differences: DomainDifferences, side: float = SIDE, power: float = POWER
+) -> float:
     """Return the smallest true difference that data like `differences` show; at most 1."""
     from scipy import special
 
     quantiles = special.stdtrit(differences.freedom, [1 - side, power])
-    return min(1.0, float(quantiles.sum() * clusters.error(differences)))
+    return min(1.0, float(quantiles.sum() * clusters.jackknife_error(differences)))
 
 
 def design_effect(rows_per_domain: float, icc: float) -> float:
@@ -146,11 +148,13 @@ def domains_needed(
     return _fewest(distance, unit_error, 1.0, side, power)
 
 
-def more_domains(differences: Clusters, distance: float, side: float, power: float) -> int | None:
+def estimate_needed_domains(
+    differences: DomainDifferences, distance: float, side: float, power: float
+) -> int | None:
     """Domains like those of `differences` that would show `distance`; None when nothing helps."""
     if differences.domains < 2 or not distance > 0:
         return None
-    unit_error = float(clusters.error(differences)) * math.sqrt(differences.domains)
+    unit_error = float(clusters.jackknife_error(differences)) * math.sqrt(differences.domains)
     return _fewest(
         distance, unit_error, (differences.freedom + 1) / differences.domains, side, power
     )

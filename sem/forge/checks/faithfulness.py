@@ -15,10 +15,10 @@ from typing import Any
 from sem.core import files
 from sem.dataset.clean import grounding
 from sem.forge.base import Pair
-from sem.forge.content_words import NUMBERS, WORD, f1, fold_case, stem, stems
+from sem.forge.content_words import NUMBERS, WORD, content_stems, fold_case, stem_word, token_f1
 from sem.forge.teacher import prompts
 from sem.forge.teacher.teacher import Teacher
-from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.calls import CallOutcome, ChatRequest
 
 # A second opinion of the teacher: does the passage support the answer, and would it say so
 # again.
@@ -56,19 +56,19 @@ ANSWERED = {
 }
 
 
-def support_request(pair: Pair, answer: str, teacher: Teacher) -> Request:
+def support_request(pair: Pair, answer: str, teacher: Teacher) -> ChatRequest:
     """Return whether the passage of `pair` supports its `answer`, and that its question."""
     parts = {"PASSAGE": _passage(pair), "QUESTION": pair.prompt, "ANSWER": answer}
     return _request(JUDGE, parts, JUDGED, JUDGE_VERSION, teacher)
 
 
-def again(pair: Pair, teacher: Teacher) -> Request:
+def repeat_question_request(pair: Pair, teacher: Teacher) -> ChatRequest:
     """Return the question of `pair` with its passage, without its answer."""
     parts = {"PASSAGE": _passage(pair), "QUESTION": pair.prompt}
     return _request(AGAIN, parts, ANSWERED, AGAIN_VERSION, teacher)
 
 
-def read_support(outcome: Outcome) -> tuple[Any, str | None]:
+def read_support(outcome: CallOutcome) -> tuple[Any, str | None]:
     """Return what to write down of a judge's `outcome`, and why the pair is dropped, if it is."""
     if not outcome.is_usable:
         return outcome.fault, "judge_unusable"
@@ -78,11 +78,11 @@ def read_support(outcome: Outcome) -> tuple[Any, str | None]:
     return True, None
 
 
-def answer_agreement(outcome: Outcome, answer: str, least: float) -> tuple[Any, str | None]:
+def answer_agreement(outcome: CallOutcome, answer: str, least: float) -> tuple[Any, str | None]:
     """Return the token F1 of `answer` and a second one, and why the pair is dropped, if it is."""
     if not outcome.is_usable:
         return outcome.fault, "second_unusable"
-    likeness = round(f1(answer, outcome.value["answer"]), 4)
+    likeness = round(token_f1(answer, outcome.value["answer"]), 4)
     return likeness, None if likeness >= least else "inconsistent"
 
 
@@ -92,10 +92,11 @@ def _passage(pair: Pair) -> str:
 
 def _request(
     system: str, parts: dict[str, str], schema: dict[str, Any], version: str, teacher: Teacher
-) -> Request:
+) -> ChatRequest:
     code = files.sha256_json([version, parts])[:16]
     sections = [
-        f"===== {name} {code} =====\n{prompts.neutral(text)}" for name, text in parts.items()
+        f"===== {name} {code} =====\n{prompts.neutralise_text(text)}"
+        for name, text in parts.items()
     ]
     text = "\n".join((*sections, f"===== END {code} ====="))
     return teacher.request((("system", system.format(code=code)), ("user", text)), schema, version)
@@ -137,7 +138,7 @@ class Support:
         return "unfaithful_words" if self.words < least else None
 
 
-class Passage:
+class CheckedPassage:
     """A passage prepared for many answers; HEADINGS and the like count as part of it."""
 
     def __init__(self, text: str, also: Iterable[str] = ()) -> None:
@@ -145,11 +146,11 @@ class Passage:
 
     @cached_property
     def stems(self) -> frozenset[str]:
-        return frozenset(stems(self.text))
+        return frozenset(content_stems(self.text))
 
     @cached_property
-    def prepared(self) -> grounding.Text:
-        return grounding.Text(self.text)
+    def prepared(self) -> grounding.SearchableText:
+        return grounding.SearchableText(self.text)
 
     @cached_property
     def identifiers(self) -> frozenset[str]:
@@ -166,7 +167,7 @@ class Passage:
         """
         text = "\n".join(str(value) for _, value in grounding.scalar_leaves(answer))
         bare = TICKED.sub(" ", FENCE.sub(" ", text))
-        question_passage = Passage(question)
+        question_passage = CheckedPassage(question)
         return Support(
             self._words(text, question_passage),
             tuple(n for n in _numbers(text) if not self._has_number(n, question_passage)),
@@ -178,13 +179,13 @@ class Passage:
             tuple(self._strange_code(text, question_passage)),
         )
 
-    def _words(self, text: str, question: "Passage") -> float:
-        answer_stems = [stem for stem in stems(text) if stem not in question.stems]
+    def _words(self, text: str, question: "CheckedPassage") -> float:
+        answer_stems = [stem for stem in content_stems(text) if stem not in question.stems]
         # One word more that is found: of two words one may be the teacher's own.
         return (1 + sum(s in self.stems for s in answer_stems)) / (1 + len(answer_stems))
 
-    def _has_number(self, number: str, question: "Passage") -> bool:
-        readings = grounding.Text(number).numbers
+    def _has_number(self, number: str, question: "CheckedPassage") -> bool:
+        readings = grounding.SearchableText(number).numbers
         for place in (self, question):
             if readings & place.prepared.numbers:
                 return True
@@ -193,13 +194,13 @@ class Passage:
                 return True
         return False
 
-    def _has_name(self, name: str, question: "Passage") -> bool:
-        root = stem(fold_case(name))
+    def _has_name(self, name: str, question: "CheckedPassage") -> bool:
+        root = stem_word(fold_case(name))
         return any(
             root in place.stems or fold_case(name) in place.folded for place in (self, question)
         )
 
-    def _strange_code(self, text: str, question: "Passage") -> list[str]:
+    def _strange_code(self, text: str, question: "CheckedPassage") -> list[str]:
         identifiers = self.identifiers | question.identifiers
         bare = FENCE.sub(" ", text)
         marked = [*TICKED.findall(bare), *SHAPED.findall(TICKED.sub(" ", bare))]

@@ -18,8 +18,8 @@ from sem.dataset.clean import grounding, near_duplicates
 from sem.forge import language
 from sem.forge.base import Pair
 from sem.forge.checks import faithfulness
-from sem.forge.checks.faithfulness import Passage
-from sem.forge.content_words import STOP, WORD, fold_case, stem
+from sem.forge.checks.faithfulness import CheckedPassage
+from sem.forge.content_words import STOP, WORD, fold_case, stem_word
 from sem.forge.language import detect_language
 from sem.forge.teacher.prompts import PASSAGE
 from sem.forge.teacher.teacher import Teacher
@@ -43,13 +43,13 @@ explain describe tell please purpose mean meaning state name give define role ex
 basically happens happen work works question answer
 """.split()  # noqa: SIM905
 )
-OPENING = frozenset(map(stem, OPENERS))
+OPENING = frozenset(map(stem_word, OPENERS))
 # `?` and `&` are what some questions are about.
 SIGNS = re.compile(r"[^\w\s]+")
 
 
 @dataclass(frozen=True)
-class Near:
+class NearQuestion:
     """What a question is near to."""
 
     where: str  # golden, test or pair
@@ -58,7 +58,7 @@ class Near:
 
 def near_questions(
     questions: Sequence[str], others: Sequence[tuple[str, str]], threshold: float, words: float
-) -> dict[int, Near]:
+) -> dict[int, NearQuestion]:
     """For each of `questions` that is near an earlier one or one of `others` (where, question),
     which.
 
@@ -67,12 +67,12 @@ def near_questions(
     texts = [text for _, text in others] + list(questions)
     first = near_duplicates.of_texts(texts, threshold).first
     by_words = _by_words([question_stems(text) for text in texts], words)
-    neighbours: dict[int, Near] = {}
+    neighbours: dict[int, NearQuestion] = {}
     for row in range(len(others), len(texts)):
         head = first[row] if first[row] != row else by_words.get(row)
         if head is not None:
             where = others[head][0] if head < len(others) else "pair"
-            neighbours[row - len(others)] = Near(where, texts[head])
+            neighbours[row - len(others)] = NearQuestion(where, texts[head])
     return neighbours
 
 
@@ -108,7 +108,7 @@ def question_stems(question: str) -> frozenset[str]:
     """
     folded = fold_case(question)
     code = [part for part in re.findall(r"`([^`]*)`", folded) if SIGNS.search(part)]
-    words = {stem(word) for word in WORD.findall(folded) if word not in STOP or word in ASKS}
+    words = {stem_word(word) for word in WORD.findall(folded) if word not in STOP or word in ASKS}
     return frozenset((words - OPENING) | {"".join(part.split()) for part in code})
 
 
@@ -176,7 +176,7 @@ FEWEST = 24
 
 
 @dataclass(frozen=True)
-class Case:
+class PairCase:
     """A pair and what the rules read of it."""
 
     pair: Pair
@@ -198,7 +198,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class LengthLimits:
     """How long a question and an answer may be, in characters."""
 
     min_question: int
@@ -207,7 +207,7 @@ class Lengths:
     max_answer: int
 
 
-def length(case: Case, least: Lengths) -> str | None:
+def check_pair_length(case: PairCase, least: LengthLimits) -> str | None:
     """Return whether question and answer are within their lengths."""
     for name, text in (("question", case.question), ("answer", case.answer)):
         size = len(text.strip())
@@ -218,28 +218,28 @@ def length(case: Case, least: Lengths) -> str | None:
     return None
 
 
-def secret(case: Case) -> str | None:
+def check_secrets(case: PairCase) -> str | None:
     """Return a key that a provider echoed, or what looks like one."""
     text = case.both
-    return "secret" if redact.MASK in text or redact.redacted(text) != text else None
+    return "secret" if redact.MASK in text or redact.redact_secrets(text) != text else None
 
 
-def refusal(case: Case) -> str | None:
+def check_refusal(case: PairCase) -> str | None:
     """Return the teacher declined, in the question or in the answer."""
     return "refusal" if any(map(REFUSAL.search, (case.question, case.answer))) else None
 
 
-def no_answer(case: Case) -> str | None:
+def check_no_answer(case: PairCase) -> str | None:
     """Return the reason to drop a pair whose answer says that there is none."""
     return "no_answer" if NO_ANSWER.search(case.answer) else None
 
 
-def leak(case: Case) -> str | None:
+def check_leak(case: PairCase) -> str | None:
     """Question or answer speaks of the passage, or of being a model."""
     return "leak" if any(map(LEAK.search, (case.question, case.answer))) else None
 
 
-def standalone(case: Case) -> str | None:
+def check_standalone(case: PairCase) -> str | None:
     """Return the question points at something that only the passage shows."""
     # With the code in the question, "this code" points at that.
     if BLOCK.search(case.question) or case.pair.input:
@@ -247,7 +247,7 @@ def standalone(case: Case) -> str | None:
     return "not_standalone" if POINTS.search(case.question) else None
 
 
-def loop(case: Case) -> str | None:
+def check_repetition(case: PairCase) -> str | None:
     """Return the answer repeats itself, or only the question."""
     question_words, answer_words = (
         text.casefold().split() for text in (case.question, case.answer)
@@ -259,7 +259,7 @@ def loop(case: Case) -> str | None:
     return "loop" if is_stuck else None
 
 
-def tongue(case: Case) -> str | None:
+def check_pair_language(case: PairCase) -> str | None:
     """Question or answer is in another language than expected; too little text is in none."""
     if case.expected is None:
         return None
@@ -271,18 +271,18 @@ def tongue(case: Case) -> str | None:
     )
 
 
-RULES: dict[str, Callable[[Case], str | None]] = {
-    "secret": secret,
-    "refusal": refusal,
-    "no_answer": no_answer,
-    "leak": leak,
-    "standalone": standalone,
-    "loop": loop,
-    "language": tongue,
+RULES: dict[str, Callable[[PairCase], str | None]] = {
+    "secret": check_secrets,
+    "refusal": check_refusal,
+    "no_answer": check_no_answer,
+    "leak": check_leak,
+    "standalone": check_standalone,
+    "loop": check_repetition,
+    "language": check_pair_language,
 }
 
 
-def expected(pair: Pair, setting: str) -> str | None:
+def expected_language(pair: Pair, setting: str) -> str | None:
     """Return the language `pair` is to be in, as `setting` says.
 
     Same (as its passage), any, or a code.
@@ -338,13 +338,13 @@ class Quality:
             language.check_language(self.language, "quality.language")
 
     @property
-    def lengths(self) -> Lengths:
+    def lengths(self) -> LengthLimits:
         """Return the four limits of length."""
-        return Lengths(self.min_question, self.max_question, self.min_answer, self.max_answer)
+        return LengthLimits(self.min_question, self.max_question, self.min_answer, self.max_answer)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PairVerdict:
     """What became of one pair."""
 
     # With checks and reason in its provenance, without its passage.
@@ -361,7 +361,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Context:
+class QualityContext:
     """What pairs are checked against."""
 
     settings: Quality = field(default_factory=Quality)
@@ -389,16 +389,16 @@ class _Trial:
         self.checks[check] = value
         self.reason = self.reason or reason
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> PairVerdict:
         provenance = {
             name: value for name, value in self.pair.provenance.items() if name != PASSAGE
         }
         provenance |= {"checks": self.checks, "reason": self.reason}
         pair = replace(self.pair, provenance=provenance)
-        return Verdict(pair, self.reason is None, self.reason, self.checks)
+        return PairVerdict(pair, self.reason is None, self.reason, self.checks)
 
 
-def sift_pairs(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
+def sift_pairs(pairs: Iterable[Pair], context: QualityContext) -> Iterator[PairVerdict]:
     """Yield a Verdict on every one of `pairs`, in their order; all are held, about 3 kB each."""
     trials = [_alone(pair, context) for pair in pairs]
     (_compared if context.settings.near else _held_apart)(trials, context)
@@ -409,18 +409,18 @@ def sift_pairs(pairs: Iterable[Pair], context: Context) -> Iterator[Verdict]:
         yield trial.verdict()
 
 
-def _alone(pair: Pair, context: Context) -> _Trial:
+def _alone(pair: Pair, context: QualityContext) -> _Trial:
     """Return `pair` after the checks that need nothing else.
 
     What is too long is not read any further.
     """
     trial, settings = _Trial(pair), context.settings
-    trial.note("length", *_passed(length(Case(pair, None), settings.lengths)))
+    trial.note("length", *_passed(check_pair_length(PairCase(pair, None), settings.lengths)))
     if trial.reason in ("question_too_long", "answer_too_long"):
         return trial
     if context.schemas:
         trial.note("schema", *_passed(_misfit(pair, context)))
-    case = Case(pair, expected(pair, settings.language))
+    case = PairCase(pair, expected_language(pair, settings.language))
     for name, rule in RULES.items() if settings.rules else ():
         trial.note(name, *_passed(rule(case)))
     if settings.faithful:
@@ -428,7 +428,7 @@ def _alone(pair: Pair, context: Context) -> _Trial:
     return trial
 
 
-def _misfit(pair: Pair, context: Context) -> str | None:
+def _misfit(pair: Pair, context: QualityContext) -> str | None:
     """Return whether the answer of `pair` is none of its task's.
 
     Cleaning would refuse it later.
@@ -445,7 +445,7 @@ def _passed(reason: str | None) -> tuple[bool, str | None]:
     return reason is None, reason
 
 
-def _supported(trial: _Trial, case: Case, settings: Quality) -> None:
+def _supported(trial: _Trial, case: PairCase, settings: Quality) -> None:
     if not trial.has_passage:
         trial.note("faithful", NO_PASSAGE, None)
         return
@@ -455,13 +455,15 @@ def _supported(trial: _Trial, case: Case, settings: Quality) -> None:
         trial.note("faithful", OTHER_LANGUAGE, None)
         return
     also = (*map(str, provenance.get("headings", ())), trial.pair.source)
-    support = Passage(str(provenance[PASSAGE]), also).support(trial.pair.output, case.question)
+    support = CheckedPassage(str(provenance[PASSAGE]), also).support(
+        trial.pair.output, case.question
+    )
     if case.expected in NO_NAMES:
         support = replace(support, names=())
     trial.note("faithful", round(support.words, 4), support.fault(settings.min_support))
 
 
-def _compared(trials: list[_Trial], context: Context) -> None:
+def _compared(trials: list[_Trial], context: QualityContext) -> None:
     """Note what is near to what, among those that passed so far."""
     passing = [trial for trial in trials if trial.reason is None]
     neighbours = near_questions(
@@ -475,7 +477,7 @@ def _compared(trials: list[_Trial], context: Context) -> None:
         trial.note("near", near is None, None if near is None else f"near_{near.where}")
 
 
-def _held_apart(trials: list[_Trial], context: Context) -> None:
+def _held_apart(trials: list[_Trial], context: QualityContext) -> None:
     """Note what is a golden or test question itself: no setting lets one be trained on."""
     reserved = {_folded(text): where for where, text in context.others}
     for trial in trials if reserved else ():
@@ -500,7 +502,7 @@ def _asked(trials: list[_Trial], check: str, settings: Quality, teacher: Teacher
         if check == "judge":
             trial.note(check, *faithfulness.read_support(outcome))
         else:
-            answer = Case(trial.pair, None).answer
+            answer = PairCase(trial.pair, None).answer
             trial.note(
                 check, *faithfulness.answer_agreement(outcome, answer, settings.min_agreement)
             )
@@ -508,5 +510,5 @@ def _asked(trials: list[_Trial], check: str, settings: Quality, teacher: Teacher
 
 def _question(trial: _Trial, check: str, teacher: Teacher) -> Any:
     if check == "judge":
-        return faithfulness.support_request(trial.pair, Case(trial.pair, None).answer, teacher)
-    return faithfulness.again(trial.pair, teacher)
+        return faithfulness.support_request(trial.pair, PairCase(trial.pair, None).answer, teacher)
+    return faithfulness.repeat_question_request(trial.pair, teacher)

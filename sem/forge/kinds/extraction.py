@@ -24,7 +24,7 @@ from sem.forge.sources.chunks import Skip
 from sem.forge.sources.convert import Reading
 from sem.forge.sources.documents import WebPage
 from sem.forge.teacher import prompts
-from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.calls import CallOutcome, ChatRequest
 
 # Raised when the prompt changes.
 VERSION = "forge-extract-1"
@@ -60,7 +60,7 @@ class ExtractionParams:
 
 
 @dataclass(frozen=True)
-class Agreed:
+class AgreedReply:
     """The reply that agrees most with the others, and how much, slot by slot."""
 
     value: Any
@@ -142,13 +142,13 @@ class ExtractionForge(BaseForge):
             detail = f"{len(document.text):,} characters" if reason == "page_too_long" else ""
             self._skip(Skip(document.name, "file", reason, detail, sha256=document.sha256))
             return None
-        return replace(document, text=secret_scan.masked(document.text, secrets))
+        return replace(document, text=secret_scan.hide_secret_spans(document.text, secrets))
 
-    def _request(self, page: WebPage, number: int) -> Request:
+    def _request(self, page: WebPage, number: int) -> ChatRequest:
         code = files.sha256_json([VERSION, page.sha256, page.text])[:16]
         schema_text = jsonio.canonical_json(self.task.io_schema)
         about = self.task.system_prompt
-        text = f"{code}\n{prompts.neutral(page.text)}\n{code}"
+        text = f"{code}\n{prompts.neutralise_text(page.text)}\n{code}"
         messages = (
             ("system", SYSTEM.format(about=about, code=code, schema=schema_text)),
             ("user", self.task.prompt(text)),
@@ -157,7 +157,9 @@ class ExtractionForge(BaseForge):
         # Equal requests share a cached reply: each rollout needs a key of its own.
         return replace(request, epoch=f"rollout {number}")
 
-    def _pair(self, page: WebPage, request: Request, replies: Sequence[Outcome]) -> Pair | None:
+    def _pair(
+        self, page: WebPage, request: ChatRequest, replies: Sequence[CallOutcome]
+    ) -> Pair | None:
         valid = [outcome.value for outcome in replies if outcome.is_usable]
         faults = Counter(str(outcome.fault) for outcome in replies if not outcome.is_usable)
         reason, detail, judgement, agreed = "", "", None, None
@@ -182,7 +184,7 @@ class ExtractionForge(BaseForge):
             return None
         return self._made(page, request, replies, agreed, judgement)  # type: ignore[arg-type]
 
-    def _judged(self, value: Any, page: WebPage) -> evidence.Judged:
+    def _judged(self, value: Any, page: WebPage) -> evidence.EvidenceResult:
         closed = frozenset(tally.closed_slots(self.task.io_schema)) | set(self.task.label_enums)
         policy = TaskOptions(ungrounded=self.params.ungrounded)
         return evidence.find_evidence(value, page.page, page.text, policy, frozenset(closed))
@@ -190,10 +192,10 @@ class ExtractionForge(BaseForge):
     def _made(
         self,
         page: WebPage,
-        request: Request,
-        replies: Sequence[Outcome],
-        agreed: Agreed,
-        judgement: evidence.Judged,
+        request: ChatRequest,
+        replies: Sequence[CallOutcome],
+        agreed: AgreedReply,
+        judgement: evidence.EvidenceResult,
     ) -> Pair:
         before, _, after = self.task.instruction_template.partition("{{input_text}}")
         return Pair(
@@ -215,7 +217,7 @@ class ExtractionForge(BaseForge):
         )
 
 
-def agreed_value(values: Sequence[Any], rollouts: int) -> Agreed:
+def agreed_value(values: Sequence[Any], rollouts: int) -> AgreedReply:
     """Return of `values` the one that agrees most with all, and by slot the share of `rollouts`
     that agrees.
 
@@ -230,7 +232,7 @@ def agreed_value(values: Sequence[Any], rollouts: int) -> Agreed:
 
     # The first of equals: replies come in the order of their rollouts.
     best = max(range(len(values)), key=lambda n: (sum(shares(spread[n]).values()), -n))
-    return Agreed(values[best], shares(spread[best]))
+    return AgreedReply(values[best], shares(spread[best]))
 
 
 def _slots(value: Any) -> dict[str, str]:

@@ -17,8 +17,8 @@ from sem.forge.base import Document
 from sem.forge.kinds.text import TextForge, TextParams
 from sem.forge.sources import documents, secret_scan
 from sem.forge.sources.chunks import Skip
-from sem.forge.sources.documents import Source
-from sem.lm.api.calls import Outcome, Request
+from sem.forge.sources.documents import DocumentFile
+from sem.lm.api.calls import CallOutcome, ChatRequest
 
 # The header of a picture: kind and dimensions, and the picture without what a camera notes.
 #
@@ -34,7 +34,7 @@ ALONE = {0x01, *range(0xD0, 0xD8)}
 
 
 @dataclass(frozen=True)
-class Head:
+class ImageHeader:
     """What a picture says it is."""
 
     kind: str
@@ -42,7 +42,7 @@ class Head:
     height: int
 
 
-def picture_head(data: bytes) -> Head | None:
+def picture_head(data: bytes) -> ImageHeader | None:
     """Kind and dimensions of the picture `data`; None when its header is broken or unknown."""
     try:
         for start, read in (
@@ -58,7 +58,7 @@ def picture_head(data: bytes) -> Head | None:
     return None
 
 
-def bare(data: bytes, kind: str) -> bytes:
+def strip_image_metadata(data: bytes, kind: str) -> bytes:
     """Return `data` without the chunks of a PNG, or the segments of a JPEG, that draw nothing."""
     if kind == "png":
         return PNG + b"".join(part for name, part in _png_chunks(data) if name in DRAWN)
@@ -72,7 +72,7 @@ def bare(data: bytes, kind: str) -> bytes:
     return b"".join([*parts, data[end:]])
 
 
-def _png(data: bytes) -> Head | None:
+def _png(data: bytes) -> ImageHeader | None:
     length, name = struct.unpack_from(">I4s", data, 8)
     if name != b"IHDR" or length != 13:
         return None
@@ -87,7 +87,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += 12 + length
 
 
-def _jpeg(data: bytes) -> Head | None:
+def _jpeg(data: bytes) -> ImageHeader | None:
     for marker, start, _ in _jpeg_segments(data):
         if marker in FRAMES:
             height, width = struct.unpack_from(">HH", data, start + 5)
@@ -112,11 +112,11 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position += 2 + length
 
 
-def _gif(data: bytes) -> Head | None:
+def _gif(data: bytes) -> ImageHeader | None:
     return _of("gif", *struct.unpack_from("<HH", data, 6)) if data[4:6] in (b"7a", b"9a") else None
 
 
-def _webp(data: bytes) -> Head | None:
+def _webp(data: bytes) -> ImageHeader | None:
     form = data[12:16]
     if data[8:12] != b"WEBP":
         return None
@@ -132,8 +132,8 @@ def _webp(data: bytes) -> Head | None:
     return None
 
 
-def _of(kind: str, width: int, height: int) -> Head | None:
-    return Head(kind, width, height) if width and height else None
+def _of(kind: str, width: int, height: int) -> ImageHeader | None:
+    return ImageHeader(kind, width, height) if width and height else None
 
 
 KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".gif": "gif", ".webp": "webp"}
@@ -186,7 +186,7 @@ class Picture:
 
     name: str
     sha256: str  # of the file's bytes
-    head: Head
+    head: ImageHeader
     # Without what a camera notes.
     data: bytes
 
@@ -218,14 +218,14 @@ class ImageForge(TextForge):
     def pictures(self) -> Iterator[Picture]:
         """Yield every picture that may be sent; the others are in `config.skipped`."""
         names_by_digest: dict[str, str] = {}
-        for source in documents.sources(self.config.raw, self.skip, KINDS):
+        for source in documents.list_source_files(self.config.raw, self.skip, KINDS):
             picture = self._picture(source, names_by_digest)
             if isinstance(picture, Skip):
                 self.skip(picture)
             else:
                 yield picture
 
-    def _picture(self, source: Source, names_by_digest: dict[str, str]) -> Picture | Skip:
+    def _picture(self, source: DocumentFile, names_by_digest: dict[str, str]) -> Picture | Skip:
         limits = self.params.pictures
         data, reason, detail = documents.read_content(source.path, limits.max_bytes)
         digest = sha256(data).hexdigest()
@@ -248,15 +248,15 @@ class ImageForge(TextForge):
         if reason or head is None:
             return Skip(source.name, "file", reason, detail, sha256=digest)
         names_by_digest[digest] = source.name
-        return Picture(source.name, digest, head, bare(data, head.kind))
+        return Picture(source.name, digest, head, strip_image_metadata(data, head.kind))
 
-    def _request(self, picture: Picture) -> Request:
+    def _request(self, picture: Picture) -> ChatRequest:
         messages = (("system", SYSTEM), ("user", ASK.format(what=self.params.pictures.what)))
         ask: Any = self.config.ask
         return replace(ask.request(messages, SCHEMA, VERSION), images=(picture.url,))
 
 
-def _described(picture: Picture, outcome: Outcome) -> Document:
+def _described(picture: Picture, outcome: CallOutcome) -> Document:
     reply = outcome.value
     text = reply["description"].strip()
     if reply.get("text", "").strip():

@@ -15,7 +15,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
 
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.forge.base import BaseForge
 
 GROUP = "sem.forges"
@@ -39,7 +39,9 @@ def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[Bas
     if dotted in OURS:
         return _class(import_module(dotted.rpartition(".")[0]), dotted)
     if dotted.startswith("sem."):
-        raise SemError(f"forge_class {dotted!r} is none of ours", nearest(dotted, OURS))
+        raise SemError(
+            f"forge_class {dotted!r} is none of ours", suggest_nearest_name(dotted, OURS)
+        )
     installed = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
     by_path = {entry.value.replace(":", "."): entry for entry in installed.values()}
     entry = installed.get(dotted) or by_path.get(dotted)
@@ -56,7 +58,7 @@ def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[Bas
 
 
 @contextmanager
-def blamed(forge: type[BaseForge]) -> Iterator[None]:
+def blame_plugin(forge: type[BaseForge]) -> Iterator[None]:
     """What a stranger's `forge` raises, sys.exit too, as a SemError with its line.
 
     Errors of ours keep their traceback: they are bugs.
@@ -124,7 +126,7 @@ def _class(module: ModuleType, dotted: str) -> type[BaseForge]:
     name = dotted.rpartition(".")[2]
     if not hasattr(module, name):
         classes = [n for n, v in vars(module).items() if isinstance(v, type)]
-        raise SemError(f"{module.__name__} has no {name!r}", nearest(name, classes))
+        raise SemError(f"{module.__name__} has no {name!r}", suggest_nearest_name(name, classes))
     return _checked(getattr(module, name), dotted)
 
 

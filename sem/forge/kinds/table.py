@@ -17,15 +17,15 @@ from sem.core import files, jsonio, settings, shape
 from sem.core.errors import SemError
 from sem.dataset import text
 from sem.dataset.ingest import csv_dialects, parquet_files, readers
-from sem.dataset.ingest.readers import Told
+from sem.dataset.ingest.readers import ReadReporter
 from sem.forge.base import BaseForge, Pair
 from sem.forge.kinds import table_questions
-from sem.forge.kinds.table_questions import Answered, Window
+from sem.forge.kinds.table_questions import TableQuestion, Window
 from sem.forge.kinds.text import pairs_task
 from sem.forge.sources import documents, secret_scan
 from sem.forge.sources.chunks import Skip
 from sem.forge.teacher import prompts
-from sem.lm.api.calls import Request
+from sem.lm.api.calls import ChatRequest
 
 KINDS = {
     ".csv": "csv",
@@ -90,7 +90,7 @@ class TableForge(BaseForge):
         """Yield the windows of every table, in the order of their names."""
         # Checked here: below, a SemError is a file that cannot be read.
         limits = self.params
-        for source in documents.sources(self.config.raw, self._skip, KINDS):
+        for source in documents.list_source_files(self.config.raw, self._skip, KINDS):
             try:
                 yield from self._windows(source, limits)
             except SemError as error:
@@ -121,7 +121,7 @@ class TableForge(BaseForge):
     def _skip(self, skip: Skip) -> None:
         self.config.skipped.append(skip.as_json())
 
-    def _windows(self, source: documents.Source, limits: TableParams) -> Iterator[Window]:
+    def _windows(self, source: documents.DocumentFile, limits: TableParams) -> Iterator[Window]:
         if source.path.stat().st_size > limits.max_bytes:
             detail = f"more than {limits.max_bytes:,} bytes"
             self._skip(Skip(source.name, "file", "too_large", detail))
@@ -133,7 +133,7 @@ class TableForge(BaseForge):
                 rest_count = len(batch) + sum(1 for _ in rows)
                 self._skip(Skip(source.name, "rows", "max_rows", f"{rest_count:,} rows beyond"))
                 return
-            window = table_questions.window(source.name, digest, first, batch, limits.columns)
+            window = table_questions.make_window(source.name, digest, first, batch, limits.columns)
             reason = self._fault(window)
             if reason:
                 self._skip(Skip(window.name, "rows", reason, sha256=digest))
@@ -149,7 +149,7 @@ class TableForge(BaseForge):
             return "long_cell"
         return "secret" if secret_scan.find_secrets(window.text) else ""
 
-    def _rows(self, source: documents.Source) -> Iterator[dict[str, Any]]:
+    def _rows(self, source: documents.DocumentFile) -> Iterator[dict[str, Any]]:
         """Yield the rows of `source` as dicts; what a reader refuses is a counted skip."""
 
         def refuse(where: str, reason: str) -> None:
@@ -158,33 +158,33 @@ class TableForge(BaseForge):
         def note(message: str) -> None:
             self.config.notes.append(f"{source.name}: {message}")
 
-        listener = Told(refuse, note)
+        listener = ReadReporter(refuse, note)
         if source.kind == "parquet":
-            with parquet_files.parquet(source.path) as rows:
+            with parquet_files.open_parquet(source.path) as rows:
                 yield from rows
             return
-        read = csv_dialects.read_csv_rows if source.kind == "csv" else readers.jsonl
+        read = csv_dialects.read_csv_rows if source.kind == "csv" else readers.iter_jsonl_rows
         for where, row in read(Path(source.path), listener):
             if isinstance(row, dict):
                 yield row
             else:
                 refuse(where, "no object")
 
-    def _drawn(self, window: Window) -> list[Answered]:
+    def _drawn(self, window: Window) -> list[TableQuestion]:
         """Some of the questions that `window` gives, of as many kinds as can be, by the seed."""
         chance = random.Random(f"{self.config.seed} {window.name} {window.sha256}")
         decks = [(kind, table_questions.KINDS[kind](window)) for kind in self.params.kinds]
         for _, deck in decks:
             chance.shuffle(deck)
         chance.shuffle(decks)
-        questions: list[Answered] = []
+        questions: list[TableQuestion] = []
         while len(questions) < self.params.questions and any(deck for _, deck in decks):
             for kind, deck in decks:
                 if deck and len(questions) < self.params.questions:
                     questions.append(replace(deck.pop(), kind=kind))
         return questions
 
-    def _pair(self, window: Window, case: Answered) -> Pair:
+    def _pair(self, window: Window, case: TableQuestion) -> Pair:
         task = self._task
         return Pair(
             case.question,
@@ -206,16 +206,16 @@ class TableForge(BaseForge):
     def _task(self) -> Any:
         return pairs_task(self.config)
 
-    def _request(self, pair: Pair) -> Request:
-        messages = (("system", REWORD), ("user", prompts.neutral(pair.instruction)))
+    def _request(self, pair: Pair) -> ChatRequest:
+        messages = (("system", REWORD), ("user", prompts.neutralise_text(pair.instruction)))
         ask: Any = self.config.ask
         return ask.request(messages, SCHEMA, VERSION)
 
-    def _reworded(self, pair: Pair, request: Request, outcome: Any) -> Pair:
+    def _reworded(self, pair: Pair, request: ChatRequest, outcome: Any) -> Pair:
         """Return `pair` in the teacher's words, or as it was where they lose or add a value."""
         if not outcome.is_usable:
             return replace(pair, provenance={**pair.provenance, "reworded": str(outcome.fault)})
-        question = text.line(outcome.value["question"])
+        question = text.single_line(outcome.value["question"])
         if table_questions.question_values(question) != table_questions.question_values(
             pair.instruction
         ):

@@ -27,7 +27,7 @@ CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
-class Answered:
+class TableQuestion:
     """A question and its answer as text."""
 
     question: str
@@ -124,7 +124,7 @@ class Window:
         return keep
 
 
-def window(
+def make_window(
     table: str,
     sha256: str,
     first: int,
@@ -141,31 +141,33 @@ def window(
     return Window(table, sha256, first, names, cells, meanings)
 
 
-def lookup(w: Window) -> list[Answered]:
+def lookup_questions(w: Window) -> list[TableQuestion]:
     """Return a cell by the name of its row."""
     if w.key is None:
         return []
     return [
-        Answered(f"What is `{w.columns[n]}` where `{w.columns[w.key]}` is `{row[w.key]}`?", cell)
+        TableQuestion(
+            f"What is `{w.columns[n]}` where `{w.columns[w.key]}` is `{row[w.key]}`?", cell
+        )
         for row in w.rows
         for n, cell in enumerate(row)
         if n != w.key and cell
     ]
 
 
-def aggregate(w: Window) -> list[Answered]:
+def aggregate_questions(w: Window) -> list[TableQuestion]:
     """Sum, mean, smallest and greatest of a column."""
     questions = []
     for n, values in w.numbers.items():
         name = w.columns[n]
         questions += [
-            Answered(
+            TableQuestion(
                 f"What is the sum of `{name}` over all rows?",
                 plain_decimal(sum(values, Decimal())),
             ),
-            Answered(f"What is the greatest `{name}`?", plain_decimal(max(values))),
-            Answered(f"What is the smallest `{name}`?", plain_decimal(min(values))),
-            Answered(
+            TableQuestion(f"What is the greatest `{name}`?", plain_decimal(max(values))),
+            TableQuestion(f"What is the smallest `{name}`?", plain_decimal(min(values))),
+            TableQuestion(
                 f"What is the mean of `{name}`, rounded to 2 decimals?",
                 round_half_even(sum(values, Decimal()) / len(values)),
             ),
@@ -173,7 +175,7 @@ def aggregate(w: Window) -> list[Answered]:
     return questions
 
 
-def extreme(w: Window) -> list[Answered]:
+def extreme_questions(w: Window) -> list[TableQuestion]:
     """Return the row with the greatest or smallest value, where one row has it."""
     if w.key is None:
         return []
@@ -183,14 +185,14 @@ def extreme(w: Window) -> list[Answered]:
             if values.count(value) == 1:
                 named = w.rows[values.index(value)][w.key]
                 asks = f"Which `{w.columns[w.key]}` has the {word} `{w.columns[n]}`?"
-                questions.append(Answered(asks, named))
+                questions.append(TableQuestion(asks, named))
     return questions
 
 
-def count_question(w: Window) -> list[Answered]:
+def count_questions(w: Window) -> list[TableQuestion]:
     """Return how many rows have a value, or more than one."""
     questions = [
-        Answered(f"How many rows have `{w.columns[n]}` equal to `{value}`?", str(times))
+        TableQuestion(f"How many rows have `{w.columns[n]}` equal to `{value}`?", str(times))
         for n in w.groups
         for value, times in Counter(w.column(n)).items()
     ]
@@ -198,11 +200,11 @@ def count_question(w: Window) -> list[Answered]:
         for limit in sorted(set(values))[1:-1]:
             over = sum(value > limit for value in values)
             asks = f"How many rows have `{w.columns[n]}` above `{plain_decimal(limit)}`?"
-            questions.append(Answered(asks, str(over)))
+            questions.append(TableQuestion(asks, str(over)))
     return questions
 
 
-def grouped_sum(w: Window) -> list[Answered]:
+def grouped_sum_questions(w: Window) -> list[TableQuestion]:
     """Return the sum of a column over the rows of one group."""
     questions = []
     for g in w.groups:
@@ -212,11 +214,11 @@ def grouped_sum(w: Window) -> list[Answered]:
                     (v for v, c in zip(values, w.column(g), strict=True) if c == value), Decimal()
                 )
                 asks = f"What is the sum of `{w.columns[n]}` where `{w.columns[g]}` is `{value}`?"
-                questions.append(Answered(asks, plain_decimal(total)))
+                questions.append(TableQuestion(asks, plain_decimal(total)))
     return questions
 
 
-def trend(w: Window) -> list[Answered]:
+def trend_questions(w: Window) -> list[TableQuestion]:
     """Return how a time series changes, and when it changes most."""
     if w.time is None or len(w.rows) < 3:
         return []
@@ -225,26 +227,28 @@ def trend(w: Window) -> list[Answered]:
         name, steps = w.columns[n], [b - a for a, b in pairwise(values)]
         change = values[-1] - values[0]
         asks = f"By how much does `{name}` change from `{times[0]}` to `{times[-1]}`?"
-        questions.append(Answered(asks, plain_decimal(change)))
+        questions.append(TableQuestion(asks, plain_decimal(change)))
         asks = f"Is `{name}` at `{times[-1]}` higher, lower or the same as at `{times[0]}`?"
-        questions.append(Answered(asks, ("same", "higher", "lower")[(change > 0) - (change < 0)]))
+        questions.append(
+            TableQuestion(asks, ("same", "higher", "lower")[(change > 0) - (change < 0)])
+        )
         for word, step in (("greatest rise", max(steps)), ("greatest fall", min(steps))):
             if steps.count(step) == 1 and (step > 0) == (word == "greatest rise") and step:
                 asks = f"At which `{w.columns[w.time]}` is the {word} of `{name}` from row to row?"
-                questions.append(Answered(asks, times[steps.index(step) + 1]))
+                questions.append(TableQuestion(asks, times[steps.index(step) + 1]))
         rises = sum(step > 0 for step in steps)
         asks = f"How many times does `{name}` rise from one row to the next?"
-        questions.append(Answered(asks, str(rises)))
+        questions.append(TableQuestion(asks, str(rises)))
     return questions
 
 
-KINDS: dict[str, Callable[[Window], list[Answered]]] = {
-    "lookup": lookup,
-    "aggregate": aggregate,
-    "extreme": extreme,
-    "count": count_question,
-    "grouped": grouped_sum,
-    "trend": trend,
+KINDS: dict[str, Callable[[Window], list[TableQuestion]]] = {
+    "lookup": lookup_questions,
+    "aggregate": aggregate_questions,
+    "extreme": extreme_questions,
+    "count": count_questions,
+    "grouped": grouped_sum_questions,
+    "trend": trend_questions,
 }
 
 
@@ -274,7 +278,7 @@ def _cell(value: Any) -> str:
         return plain_decimal(Decimal(str(value)))
     cell_text = value if isinstance(value, str) else _said(value)
     # A bar would begin another cell, a backtick end a name.
-    return text.line(cell_text).replace("|", "/").replace("`", "'")
+    return text.single_line(cell_text).replace("|", "/").replace("`", "'")
 
 
 def _said(value: Any) -> str:

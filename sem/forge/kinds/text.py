@@ -18,7 +18,7 @@ from sem.forge.base import BaseForge, Chunk, Document, Pair
 from sem.forge.sources import chunks, documents, secret_scan
 from sem.forge.sources.chunks import Count, Sizes, Skip
 from sem.forge.sources.convert import Reading
-from sem.forge.sources.secret_scan import Found
+from sem.forge.sources.secret_scan import SecretSpan
 from sem.forge.teacher import prompts
 
 
@@ -37,7 +37,7 @@ class TextParams:
 
 
 @dataclass
-class Tally:
+class DocumentTally:
     """What became of one document's characters."""
 
     document: Document
@@ -107,17 +107,17 @@ class TextForge(BaseForge):
         """
         return self._chunks(document)[0]
 
-    def tallied(self) -> Iterator[tuple[list[Chunk], Tally]]:
+    def tallied(self) -> Iterator[tuple[list[Chunk], DocumentTally]]:
         """Yield the chunks of each document and what became of its characters; nobody is asked."""
         for document in self.documents():
             yield self._chunks(document)
 
-    def brief(self) -> prompts.Brief:
+    def brief(self) -> prompts.PromptBrief:
         """Return what all requests have in common."""
         forge_settings, task = self.config.settings, self.task
         if forge_settings is None:
-            return prompts.Brief(seed=self.config.seed)
-        return prompts.Brief(
+            return prompts.PromptBrief(seed=self.config.seed)
+        return prompts.PromptBrief(
             pairs=forge_settings.pairs_per_chunk,
             diversity=forge_settings.diversity,
             language=forge_settings.language,
@@ -131,7 +131,7 @@ class TextForge(BaseForge):
         """Note what is left out."""
         self.config.skipped.append(skip.as_json())
 
-    def _chunks(self, document: Document) -> tuple[list[Chunk], Tally]:
+    def _chunks(self, document: Document) -> tuple[list[Chunk], DocumentTally]:
         secrets = secret_scan.find_secrets(document.text)
         whole, beyond = self._shortened(document)
         pieces = chunks.cut_chunks(whole, self.params.chunks, self._tokens)
@@ -145,7 +145,7 @@ class TextForge(BaseForge):
                 usable_chunks.append(checked)
         for skip in skips:
             self.skip(skip)
-        return usable_chunks, tally(document, usable_chunks, skips)
+        return usable_chunks, tally_characters(document, usable_chunks, skips)
 
     def _shortened(self, document: Document) -> tuple[Document, list[Skip]]:
         most = self.params.max_chars_per_document
@@ -156,10 +156,10 @@ class TextForge(BaseForge):
             Skip(document.name, "span", "max_chars_per_document", span=span)
         ]
 
-    def _checked(self, chunk: Chunk, all_secrets: list[Found]) -> Chunk | Skip:
+    def _checked(self, chunk: Chunk, all_secrets: list[SecretSpan]) -> Chunk | Skip:
         """Return `chunk` as it may be sent, or why it may not."""
         span = (chunk.start, chunk.end)
-        secrets = secret_scan.within(all_secrets, *span)
+        secrets = secret_scan.secrets_within(all_secrets, *span)
         if secrets and self.params.secrets == "skip":
             kinds = ", ".join(sorted({secret.kind for secret in secrets}))
             return Skip(chunk.document, "chunk", "secret", kinds, span, chunk.sha256)
@@ -168,9 +168,11 @@ class TextForge(BaseForge):
         if secrets:
             kinds = ", ".join(sorted({secret.kind for secret in secrets}))
             self.config.notes.append(f"{chunk.document}: {kinds} masked in {chunk.id}")
-        text = secret_scan.masked(chunk.text, secrets, chunk.start)
+        text = secret_scan.hide_secret_spans(chunk.text, secrets, chunk.start)
         # A heading goes with every chunk below it, and its secret would, too.
-        above = tuple(secret_scan.masked(h, secret_scan.find_secrets(h)) for h in chunk.headings)
+        above = tuple(
+            secret_scan.hide_secret_spans(h, secret_scan.find_secrets(h)) for h in chunk.headings
+        )
         return replace(chunk, text=text, headings=above)
 
     @cached_property
@@ -180,16 +182,20 @@ class TextForge(BaseForge):
         return counter_of(self.config.project)
 
 
-def tally(document: Document, usable_chunks: list[Chunk], skips: list[Skip]) -> Tally:
+def tally_characters(
+    document: Document, usable_chunks: list[Chunk], skips: list[Skip]
+) -> DocumentTally:
     """Count the characters of `document` in `usable_chunks`, in `skips`, and in neither."""
-    pieces = chunks.Pieces(tuple(usable_chunks), tuple(skips))
-    in_chunks = len(document.text) - _length(chunks.Pieces(tuple(usable_chunks)).missing(document))
+    pieces = chunks.DocumentChunks(tuple(usable_chunks), tuple(skips))
+    in_chunks = len(document.text) - _length(
+        chunks.DocumentChunks(tuple(usable_chunks)).missing(document)
+    )
     missing = _length(pieces.missing(document))
     reasons: dict[str, int] = {}
     for skip in skips:
         reasons[skip.reason] = reasons.get(skip.reason, 0) + 1
     rest = len(document.text) - in_chunks - missing
-    return Tally(document, len(usable_chunks), in_chunks, rest, missing, reasons)
+    return DocumentTally(document, len(usable_chunks), in_chunks, rest, missing, reasons)
 
 
 def _length(spans: list[tuple[int, int]]) -> int:
@@ -211,9 +217,9 @@ def pairs_task(config: Any) -> TaskSpec | None:
             f"write task: {sorted(tasks)[0]}, or another of: {', '.join(sorted(tasks))}",
         )
     if named is not None and named not in tasks:
-        from sem.core.errors import nearest
+        from sem.core.errors import suggest_nearest_name
 
-        raise SemError(f"forge.yaml: no task {named!r}", nearest(named, tasks))
+        raise SemError(f"forge.yaml: no task {named!r}", suggest_nearest_name(named, tasks))
     return tasks[named] if named else next(iter(tasks.values()))
 
 
@@ -227,4 +233,4 @@ def counter_of(project: Any) -> Count:
     from sem.lm.weights import weights
 
     folder = weights.base_of(project).folder
-    return tokens.counter(files.read_text(folder / "tokenizer.json"))
+    return tokens.make_token_counter(files.read_text(folder / "tokenizer.json"))

@@ -12,7 +12,7 @@ from sem.dataset import text
 from sem.dataset.clean import frames
 from sem.dataset.ingest import charset
 from sem.forge.reading import docx, html, pdf, plain
-from sem.forge.reading.refusals import Reading, Refused, Step, Text
+from sem.forge.reading.refusals import DocumentText, ReadingLimits, RejectedDocumentError, Step
 
 READERS = {
     "txt": plain.read_plain_text,
@@ -47,10 +47,10 @@ FORBIDDEN = (
 def serve_documents() -> None:
     """Read documents from stdin until it ends; the limits come first. Runs in the worker."""
     options = frames.read_frame(sys.stdin.buffer) or {}
-    limits = Reading(**options["limits"])
+    limits = ReadingLimits(**options["limits"])
     _warm(options["papers"])
     # Libraries map far more than they use: what is resident, and may yet be, is what counts.
-    mapped, resident = frames.memory()
+    mapped, resident = frames.process_memory()
     cap = mapped + max(64 << 20, (limits.memory_mib << 20) - resident)
     resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -75,16 +75,16 @@ def _warm(papers: str) -> None:
 
 def _forbid(event: str, _: Any) -> None:
     if event.startswith(FORBIDDEN):
-        raise Refused("document_forbidden", f"reading it would {event}")
+        raise RejectedDocumentError("document_forbidden", f"reading it would {event}")
 
 
-def _answer(request: dict[str, Any], limits: Reading) -> dict[str, Any]:
+def _answer(request: dict[str, Any], limits: ReadingLimits) -> dict[str, Any]:
     kind = request["kind"]
     try:
         document = READERS[kind](base64.b64decode(request["data"]), _clock(limits))
         page = _page(kind, request["data"]) if request.get("page") else ""
         return _told(document, limits) | {"page": page}
-    except Refused as refused:
+    except RejectedDocumentError as refused:
         return {"reason": refused.reason, "detail": refused.detail}
     except MemoryError:
         return {"reason": "document_memory", "detail": f"more than {limits.memory_mib} MiB"}
@@ -96,24 +96,24 @@ def _answer(request: dict[str, Any], limits: Reading) -> dict[str, Any]:
 
 
 def _page(kind: str, data: str) -> str:
-    decoded = charset.decode(base64.b64decode(data)).text if kind == "html" else ""
+    decoded = charset.decode_page(base64.b64decode(data)).text if kind == "html" else ""
     return text.INVISIBLE.sub("", decoded)
 
 
-def _told(document: Text, limits: Reading) -> dict[str, Any]:
+def _told(document: DocumentText, limits: ReadingLimits) -> dict[str, Any]:
     """Return `document` without characters that nobody sees but a model reads."""
     if len(document.text) > GROWTH * limits.max_bytes:
-        raise Refused("document_bomb", f"{len(document.text):,} characters of text")
+        raise RejectedDocumentError("document_bomb", f"{len(document.text):,} characters of text")
     visible, removed = text.INVISIBLE.subn("", document.text)
     if not visible.strip():
-        raise Refused("empty", "no text in it")
+        raise RejectedDocumentError("empty", "no text in it")
     notes = [*document.notes, *([f"{removed:,} invisible characters removed"] if removed else [])]
     heading = HEADING.search(visible, 0, TITLE_WITHIN)
-    title = text.line(document.title) or (text.line(heading[1]) if heading else "")
+    title = text.single_line(document.title) or (text.single_line(heading[1]) if heading else "")
     return {"text": visible, "title": title, "notes": notes}
 
 
-def _clock(limits: Reading) -> Step:
+def _clock(limits: ReadingLimits) -> Step:
     """Return what sets the time that is left: of all steps so far, and never beyond the whole."""
     began, allowed = time.process_time(), limits.deadline_s
 

@@ -11,7 +11,7 @@ from typing import Any
 from xml.parsers import expat
 
 from sem.forge.reading import html
-from sem.forge.reading.refusals import Refused, Step, Text, count_note
+from sem.forge.reading.refusals import DocumentText, RejectedDocumentError, Step, count_note
 
 MOST_PARTS = 2_000
 # Images included, which are never unpacked.
@@ -28,7 +28,7 @@ MOST_SAID = 5
 PER_MB = 6.0
 
 
-def read_docx(data: bytes, step: Step) -> Text:
+def read_docx(data: bytes, step: Step) -> DocumentText:
     """Return the document `data` as lines, headings as Markdown."""
     import mammoth
 
@@ -56,27 +56,29 @@ def read_docx(data: bytes, step: Step) -> Text:
         *count_note(images, "images left out"),
         *(f"{n:,} times: {what}" for what, n in messages),
     )
-    return Text(text.text, text.title, notes + text.notes)
+    return DocumentText(text.text, text.title, notes + text.notes)
 
 
 def _check(archive: zipfile.ZipFile) -> int:
     """Return how many bytes of XML are in `archive`; Refused when it is a bomb or no document."""
     parts = archive.infolist()
     if len(parts) > MOST_PARTS:
-        raise Refused("docx_bomb", f"{len(parts):,} parts")
+        raise RejectedDocumentError("docx_bomb", f"{len(parts):,} parts")
     if any(part.flag_bits & 1 for part in parts):
-        raise Refused("docx_encrypted", "its parts need a password")
+        raise RejectedDocumentError("docx_encrypted", "its parts need a password")
     if sum(part.file_size for part in parts) > MOST_UNPACKED:
-        raise Refused("docx_bomb", f"unpacks to more than {MOST_UNPACKED:,} bytes")
+        raise RejectedDocumentError("docx_bomb", f"unpacks to more than {MOST_UNPACKED:,} bytes")
     for part in parts:
         if part.file_size > max(SMALL, MOST_RATIO * part.compress_size):
-            raise Refused("docx_bomb", f"{part.file_size:,} bytes from {part.compress_size:,}")
+            raise RejectedDocumentError(
+                "docx_bomb", f"{part.file_size:,} bytes from {part.compress_size:,}"
+            )
     if MAIN not in archive.namelist():
-        raise Refused("docx_unreadable", f"no {MAIN} in the archive")
+        raise RejectedDocumentError("docx_unreadable", f"no {MAIN} in the archive")
     xml = [part for part in parts if part.filename.lower().endswith((".xml", ".rels"))]
     size = sum(part.file_size for part in xml)
     if size > MOST_XML:
-        raise Refused("docx_bomb", f"{size:,} bytes of XML")
+        raise RejectedDocumentError("docx_bomb", f"{size:,} bytes of XML")
     for part in xml:
         _check_xml(archive, part)
     return size
@@ -90,14 +92,16 @@ def _check_xml(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
         nonlocal depth
         depth += 1
         if depth > MOST_DEPTH:
-            raise Refused("docx_depth", f"elements nest deeper than {MOST_DEPTH}")
+            raise RejectedDocumentError("docx_depth", f"elements nest deeper than {MOST_DEPTH}")
 
     def end(_: Any) -> None:
         nonlocal depth
         depth -= 1
 
     def declared(*_: Any) -> None:
-        raise Refused("docx_entities", "its XML has a document type, which Word never writes")
+        raise RejectedDocumentError(
+            "docx_entities", "its XML has a document type, which Word never writes"
+        )
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start

@@ -7,7 +7,7 @@ from sem.core import files
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.html import bombs, markup
 from sem.dataset.ingest import charset
-from sem.forge.reading.refusals import Refused, Step, Text, count_note
+from sem.forge.reading.refusals import DocumentText, RejectedDocumentError, Step, count_note
 
 # A text is read for what it says: no addresses, and nothing that a reader cannot see.
 OPTIONS = TaskOptions(input="html", links="none", images=0, hidden="drop")
@@ -18,29 +18,29 @@ TICKS = re.compile(r"`{3,}+")
 TIGHT = ("- ", "| ")
 
 
-def read_html(data: bytes, step: Step) -> Text:
+def read_html(data: bytes, step: Step) -> DocumentText:
     """Return the page `data` as lines, headings as Markdown."""
     step(len(data) / 1e6)
-    decoded = charset.decode(data)
+    decoded = charset.decode_page(data)
     document = page_document_lines(decoded.text)
     notes = () if decoded.encoding == "utf-8" else (f"read as {decoded.encoding}",)
     notes += count_note(decoded.replaced, "characters unreadable")
-    return Text(document.text, document.title, notes + document.notes)
+    return DocumentText(document.text, document.title, notes + document.notes)
 
 
-def page_document_lines(page: str) -> Text:
+def page_document_lines(page: str) -> DocumentText:
     """Return `page` as lines; what it shows twice or hides is left out and counted."""
     fault = bombs.page_fault(page, Clean())
     if fault:
-        raise Refused(fault.replace("page_", "html_"))
+        raise RejectedDocumentError(fault.replace("page_", "html_"))
     mark = f"preformatted{files.sha256_text(page)[:12]}"
     bare, blocks = _without_code(page, mark)
-    plain_page = markup.simplify(bare, OPTIONS)
+    plain_page = markup.simplify_page(bare, OPTIONS)
     text, lost = _with_code(_spaced(plain_page.text), mark, blocks)
     notes = count_note(plain_page.report.get("repeated_lines", 0), "repeated lines left out")
     notes += count_note(plain_page.report.get("hidden_nodes", 0), "hidden elements left out")
     notes += count_note(lost, "preformatted blocks were not shown")
-    return Text(text, "", notes)
+    return DocumentText(text, "", notes)
 
 
 def _without_code(page: str, mark: str) -> tuple[str, list[str]]:

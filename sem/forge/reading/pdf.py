@@ -4,7 +4,7 @@ import io
 import re
 from typing import Any
 
-from sem.forge.reading.refusals import Refused, Step, Text, count_note
+from sem.forge.reading.refusals import DocumentText, RejectedDocumentError, Step, count_note
 
 # `exam-` at a line's end and `ple` on the next; a capital after it may be a name: `Jean-\nPaul`.
 HYPHEN = re.compile(r"(?<=[^\W\d_])(?:-|\u00ad)\r?\n(?=[^\W\d_])")
@@ -13,7 +13,7 @@ A_PAGE = 0.1
 SOFT = "\u00ad"
 
 
-def read_pdf(data: bytes, step: Step) -> Text:
+def read_pdf(data: bytes, step: Step) -> DocumentText:
     """Return the text that `data` draws; a scan draws none and is refused."""
     import pypdf
 
@@ -21,7 +21,7 @@ def read_pdf(data: bytes, step: Step) -> Text:
     reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
     # Many files are encrypted with an empty password, so that they cannot be edited.
     if reader.is_encrypted and not reader.decrypt(""):
-        raise Refused("pdf_encrypted", "it needs a password")
+        raise RejectedDocumentError("pdf_encrypted", "it needs a password")
     pages, joined = [], 0
     for page in reader.pages:
         step(A_PAGE)
@@ -30,13 +30,15 @@ def read_pdf(data: bytes, step: Step) -> Text:
         pages.append(text.strip())
     empty = sum(not page for page in pages)
     if empty == len(pages):
-        raise Refused("pdf_without_text", f"{len(pages)} pages; recognise its text first (OCR)")
+        raise RejectedDocumentError(
+            "pdf_without_text", f"{len(pages)} pages; recognise its text first (OCR)"
+        )
     notes = (
         *count_note(len(pages), "pages"),
         *count_note(empty, "pages hold no text"),
         *count_note(joined, "words joined at a hyphen"),
     )
-    return Text("\n\f".join(pages), _title(reader), notes)
+    return DocumentText("\n\f".join(pages), _title(reader), notes)
 
 
 def _joined(text: str) -> tuple[str, int]:

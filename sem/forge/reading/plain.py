@@ -3,7 +3,7 @@
 import io
 
 from sem.dataset.ingest import charset
-from sem.forge.reading.refusals import Refused, Step, Text, count_note
+from sem.forge.reading.refusals import DocumentText, RejectedDocumentError, Step, count_note
 
 UNREADABLE_SHARE = 0.01
 # Of either, which a short text may have.
@@ -39,19 +39,23 @@ CONTROL = {n: None for n in range(32) if chr(n) not in "\t\n\r\f\x1b"}
 CONTROL_SHARE = 0.01
 
 
-def read_plain_text(data: bytes, step: Step) -> Text:
+def read_plain_text(data: bytes, step: Step) -> DocumentText:
     """Return `data` as text; what a page would declare is not asked: a text may be about pages."""
     step(len(data) / 1e6)
     encoding = _encoding(data)
     text = data.decode(encoding, "replace")
     control = len(text) - len(text.translate(CONTROL))
     if control > max(FEW, CONTROL_SHARE * len(text)):
-        raise Refused("binary", f"{control:,} of {len(text):,} characters are control codes")
+        raise RejectedDocumentError(
+            "binary", f"{control:,} of {len(text):,} characters are control codes"
+        )
     replaced = text.count("\N{REPLACEMENT CHARACTER}")
     if replaced > max(FEW, UNREADABLE_SHARE * len(text)):
-        raise Refused("undecodable", f"{replaced:,} of {len(text):,} characters, as {encoding}")
+        raise RejectedDocumentError(
+            "undecodable", f"{replaced:,} of {len(text):,} characters, as {encoding}"
+        )
     notes = () if encoding.startswith("utf-8") else (f"read as {encoding}",)
-    return Text(text, notes=(*notes, *count_note(replaced, "characters unreadable")))
+    return DocumentText(text, notes=(*notes, *count_note(replaced, "characters unreadable")))
 
 
 def _encoding(data: bytes) -> str:

@@ -9,7 +9,7 @@ from sem.core.errors import SemError
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingLimits:
     """`params.documents` of forge.yaml: what a document may cost."""
 
     # a larger file is skipped.
@@ -32,7 +32,7 @@ Step = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Text:
+class DocumentText:
     """A document as text, and what was lost or replaced on the way."""
 
     text: str
@@ -40,7 +40,7 @@ class Text:
     notes: tuple[str, ...] = ()
 
 
-class Refused(Exception):
+class RejectedDocumentError(Exception):
     """A file that is not read, by `reason`, with `detail` for a person."""
 
     def __init__(self, reason: str, detail: str = "") -> None:

@@ -77,14 +77,14 @@ class ForgeSettings:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedForgeSettings:
     """The settings, and what was taken for what on the way."""
 
     settings: ForgeSettings
     notes: tuple[str, ...] = ()
 
 
-def load_forge_config(project: Project) -> Loaded:
+def load_forge_config(project: Project) -> LoadedForgeSettings:
     """Return the forge settings of `project`.
 
     The SemError names the file and the key that does not fit.
@@ -97,7 +97,7 @@ def load_forge_config(project: Project) -> Loaded:
         where = older
     values = _plain(values, notes)
     forge_settings = settings.build_settings(ForgeSettings, values, str(where))
-    return Loaded(forge_settings, tuple(notes))
+    return LoadedForgeSettings(forge_settings, tuple(notes))
 
 
 def raw_folder(project: Project, forge_settings: ForgeSettings) -> Path:

@@ -13,17 +13,17 @@ from sem.dataset.config import Dataset
 from sem.dataset.split import splits
 from sem.dataset.store import store_writer
 from sem.forge.base import BaseForge, ForgeConfig, Pair, pair_of
-from sem.forge.checks.pair_quality import Context, Quality, Verdict, sift_pairs
+from sem.forge.checks.pair_quality import PairVerdict, Quality, QualityContext, sift_pairs
 from sem.forge.kinds import plugins
 from sem.forge.run import config as configs
 from sem.forge.run.config import ForgeSettings
-from sem.forge.teacher.teacher import Spending, Teacher
+from sem.forge.teacher.teacher import Teacher, TeacherSpending
 
 # Which items of a forge are worked on: all, or some that a seed draws; counted on the way.
 
 
 @dataclass
-class Count:
+class PassCount:
     """What one pass over the items met."""
 
     items: int = 0
@@ -33,7 +33,9 @@ class Count:
     sources: set[str] = field(default_factory=set)
 
 
-def draw_items(items: Iterable[Any], limit: int | None, seed: int, count: Count) -> Iterator[Any]:
+def draw_items(
+    items: Iterable[Any], limit: int | None, seed: int, count: PassCount
+) -> Iterator[Any]:
     """Yield `limit` of `items` in their order, drawn by `seed` from all of them.
 
     All without a limit.
@@ -52,7 +54,7 @@ def draw_items(items: Iterable[Any], limit: int | None, seed: int, count: Count)
 
 
 def count_items(
-    items: Iterable[Any], source_of: Callable[[Any], str | None], count: Count
+    items: Iterable[Any], source_of: Callable[[Any], str | None], count: PassCount
 ) -> Iterator[Any]:
     """Yield `items` as they are; `count` learns how many, and of which sources."""
     for item in items:
@@ -92,7 +94,7 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Options:
+class ForgeOptions:
     """What one run may do."""
 
     # So many items (chunks), drawn by the seed; None: all.
@@ -108,26 +110,26 @@ class Options:
 
 
 @dataclass
-class Made:
+class PassResult:
     """What one pass over the sources gave."""
 
     config: ForgeConfig
-    verdicts: list[Verdict]
-    count: Count = field(default_factory=Count)
+    verdicts: list[PairVerdict]
+    count: PassCount = field(default_factory=PassCount)
 
     @property
-    def kept(self) -> list[Verdict]:
+    def kept(self) -> list[PairVerdict]:
         return [verdict for verdict in self.verdicts if verdict.kept]
 
 
 @dataclass(frozen=True)
-class Job:
+class ForgeJob:
     """One forge over one project; `pass_over` does its work with any teacher."""
 
     project: Project
     settings: ForgeSettings
     forge: type[BaseForge]
-    options: Options
+    options: ForgeOptions
     # Golden and test questions.
     others: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
@@ -137,7 +139,7 @@ class Job:
         """Return where pairs and reports of the forge lie."""
         return self.project.processed / "forge"
 
-    def pass_over(self, teacher_client: Teacher, progress: Progress | None = None) -> Made:
+    def pass_over(self, teacher_client: Teacher, progress: Progress | None = None) -> PassResult:
         """Return every source to verdicts on pairs, with `teacher_client` as the teacher.
 
         Nothing is written.
@@ -151,8 +153,8 @@ class Job:
             self.settings.seed,
             self.settings,
         )
-        outcome = Made(config, [])
-        with plugins.blamed(self.forge):
+        outcome = PassResult(config, [])
+        with plugins.blame_plugin(self.forge):
             forge = self.forge(config)
             quality = forge.checks(self.settings.checks)
         if not isinstance(quality, Quality):
@@ -160,7 +162,9 @@ class Job:
                 f"{self.forge.__name__}.checks gives no quality settings",
                 "return replace(quality, …)",
             )
-        context = Context(quality, self.others, teacher_client, self._schemas, default_task(self))
+        context = QualityContext(
+            quality, self.others, teacher_client, self._schemas, default_task(self)
+        )
         outcome.verdicts = list(sift_pairs(self._pairs(forge, outcome, progress), context))
         return outcome
 
@@ -168,16 +172,18 @@ class Job:
     def _schemas(self) -> Mapping[str, Mapping[str, Any]]:
         return {name: spec.io_schema for name, spec in self.project.tasks.items()}
 
-    def _pairs(self, forge: BaseForge, outcome: Made, progress: Progress | None) -> Iterator[Pair]:
+    def _pairs(
+        self, forge: BaseForge, outcome: PassResult, progress: Progress | None
+    ) -> Iterator[Pair]:
         name = type(forge).__name__
-        with plugins.blamed(self.forge):
+        with plugins.blame_plugin(self.forge):
             items = self._items(forge, outcome.count, progress)
             for number, pair in enumerate(forge.synthesize(items), 1):
                 if number > MOST_PAIRS:
                     raise SemError(f"{name}: more than {MOST_PAIRS:,} pairs", "see that it ends")
                 yield pair_of(pair, f"{name}: pair {number}")
 
-    def _items(self, forge: BaseForge, count: Count, progress: Progress | None) -> Any:
+    def _items(self, forge: BaseForge, count: PassCount, progress: Progress | None) -> Any:
         """Return what `forge` loads, drawn and counted.
 
         An older one gets what it loaded, as it is.
@@ -197,11 +203,11 @@ class Job:
 
 
 @dataclass
-class Forged:
+class ForgeResult:
     """What a run made; also while it is under way."""
 
-    made: Made
-    spending: Spending
+    made: PassResult
+    spending: TeacherSpending
     # Of the store: added, unchanged, …
     rows: dict[str, int] = field(default_factory=dict)
     # train.jsonl, test.jsonl.
@@ -218,7 +224,7 @@ class Forged:
     report: Path | None = None
 
 
-def default_task(job: Job) -> str | None:
+def default_task(job: ForgeJob) -> str | None:
     """Return the task of rows that name none: the one in forge.yaml, else the sem's only one."""
     tasks = job.project.tasks
     return job.settings.task or (next(iter(tasks)) if len(tasks) == 1 else None)

@@ -23,47 +23,47 @@ from sem.forge.run import outputs
 from sem.forge.run.forge_job import (
     JOURNAL,
     ORIGIN,
-    Forged,
-    Job,
-    Made,
-    Options,
+    ForgeJob,
+    ForgeOptions,
+    ForgeResult,
+    PassResult,
     Progress,
     check_selection,
     default_task,
 )
 from sem.forge.teacher import cost_forecast
-from sem.forge.teacher.cost_forecast import Forecast, Plan
-from sem.forge.teacher.teacher import Journal, Spending, Teacher, teacher
+from sem.forge.teacher.cost_forecast import CostForecast, CostPlan
+from sem.forge.teacher.teacher import ReplyJournal, Teacher, TeacherSpending, make_teacher
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedForge:
     """A job, what it would ask, and the teacher it would ask."""
 
-    job: Job
-    plan: Plan
+    job: ForgeJob
+    plan: CostPlan
     items: int
     at: datetime
     # What its pilot asked and paid.
-    piloted: Spending = field(default_factory=Spending)
+    piloted: TeacherSpending = field(default_factory=TeacherSpending)
 
     def teacher(self, watch: Any = None, dry: bool = False) -> Teacher:
         """Return a teacher for this job; see `forge.teacher.teacher`."""
-        journal = Journal(self.job.folder / JOURNAL)
+        journal = ReplyJournal(self.job.folder / JOURNAL)
         root = self.job.project.root
-        return teacher(self.job.settings.teacher, root, self.at, journal, watch, dry)
+        return make_teacher(self.job.settings.teacher, root, self.at, journal, watch, dry)
 
 
-def prepare_forge(project: Project, options: Options, at: datetime) -> Prepared:
+def prepare_forge(project: Project, options: ForgeOptions, at: datetime) -> PreparedForge:
     """Return the job of `project` and its plan; nothing is sent, and no key is needed."""
     loaded = configs.load_forge_config(project)
     forge = plugins.load_forge_class(
         loaded.settings.forge_class, project.root, options.allow_plugins
     )
     others = tuple(outputs.reserved_questions(project, ORIGIN))
-    job = Job(project, loaded.settings, forge, options, others, loaded.notes)
-    plan = Plan(loaded.settings.teacher.pilot, loaded.settings.seed)
-    prepared = Prepared(job, plan, 0, at)
+    job = ForgeJob(project, loaded.settings, forge, options, others, loaded.notes)
+    plan = CostPlan(loaded.settings.teacher.pilot, loaded.settings.seed)
+    prepared = PreparedForge(job, plan, 0, at)
 
     def watch(teacher_client: Teacher, request: Any, is_known: bool) -> bool:
         plan.note(teacher_client, request, is_known)
@@ -71,10 +71,10 @@ def prepare_forge(project: Project, options: Options, at: datetime) -> Prepared:
 
     outcome = job.pass_over(prepared.teacher(watch, dry=True))
     check_selection(project, outcome.count.sources, ORIGIN)
-    return Prepared(job, plan, outcome.count.items, at)
+    return PreparedForge(job, plan, outcome.count.items, at)
 
 
-def pilot(prepared: Prepared) -> Forecast | None:
+def run_pilot(prepared: PreparedForge) -> CostForecast | None:
     """Return what the rest of `prepared` will cost, by real calls.
 
     None where there is nothing to ask.
@@ -87,13 +87,13 @@ def pilot(prepared: Prepared) -> Forecast | None:
     try:
         prepared.job.pass_over(teacher_client)
     finally:
-        outputs.spent(prepared.job.folder, teacher_client.spending, prepared.at)
+        outputs.append_spending(prepared.job.folder, teacher_client.spending, prepared.at)
     return cost_forecast.forecast_cost(
         plan, teacher_client.spending, teacher_client.client.settings.workers
     )
 
 
-def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
+def run_forge(prepared: PreparedForge, progress: Progress | None = None) -> ForgeResult:
     """Ask, sift and write the pairs of `prepared`; raise SemError when none of them is left."""
     job, teacher_client = prepared.job, prepared.teacher()
     with _alone(job):
@@ -101,8 +101,8 @@ def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
         try:
             outcome = job.pass_over(teacher_client, progress)
         finally:
-            outputs.spent(job.folder, teacher_client.spending, prepared.at)
-        forged = Forged(outcome, teacher_client.spending)
+            outputs.append_spending(job.folder, teacher_client.spending, prepared.at)
+        forged = ForgeResult(outcome, teacher_client.spending)
         forged.pairs_sha256 = outputs.write_pairs(job.folder, outcome)
         if not outcome.kept:
             forged.report = outputs.publish_forge(job, teacher_client.name, forged)
@@ -114,7 +114,7 @@ def forge(prepared: Prepared, progress: Progress | None = None) -> Forged:
     return forged
 
 
-def _store(job: Job, outcome: Made, forged: Forged) -> None:
+def _store(job: ForgeJob, outcome: PassResult, forged: ForgeResult) -> None:
     """Bring the rows of `outcome` into the store in place of those of the run before."""
     path = job.folder / "rows.jsonl"
     forged.formatted = files.write_rows(path, _rows(job, outcome))
@@ -123,23 +123,25 @@ def _store(job: Job, outcome: Made, forged: Forged) -> None:
             f"{job.forge.__name__}.format made no row of {len(outcome.kept):,} pairs",
             "yield a row for each; the rows of the run before stay",
         )
-    result = importers.Result()
-    options = importers.Options(task=default_task(job))
+    result = importers.ImportResult()
+    options = importers.ImportOptions(task=default_task(job))
     with (
-        files.replacing(job.folder / "rejects.jsonl") as rejects,
+        files.open_atomic_file(job.folder / "rejects.jsonl") as rejects,
         importers.prepare_source_rows(job.project, path, options, result, rejects) as ready,
     ):
-        forged.rows = dict(vars(store_writer.exchange(job.project.store, ready, ORIGIN)))
+        forged.rows = dict(
+            vars(store_writer.replace_origin_rows(job.project.store, ready, ORIGIN))
+        )
     stored = sum(forged.rows.values()) - forged.rows["removed"]
     result.rejects["same_id"] = forged.formatted - sum(result.rejects.values()) - stored
     forged.refused = {name: count for name, count in sorted(result.rejects.items()) if count}
 
 
-def _rows(job: Job, outcome: Made) -> Iterator[dict[str, Any]]:
+def _rows(job: ForgeJob, outcome: PassResult) -> Iterator[dict[str, Any]]:
     """Yield rows of the kept pairs, marked as the forge's, whatever a forge of one's own wrote
     there.
     """
-    with plugins.blamed(job.forge):
+    with plugins.blame_plugin(job.forge):
         maker = job.forge(outcome.config)
         for number, row in enumerate(maker.format([verdict.pair for verdict in outcome.kept]), 1):
             if not isinstance(row, Mapping):
@@ -151,8 +153,8 @@ def _rows(job: Job, outcome: Made) -> Iterator[dict[str, Any]]:
 
 
 def finish_forge(
-    prepared: Prepared, forged: Forged, how: clean.How, progress: Any = None
-) -> Forged:
+    prepared: PreparedForge, forged: ForgeResult, how: clean.CleaningOptions, progress: Any = None
+) -> ForgeResult:
     """Clean and cut what was forged; train.jsonl and test.jsonl, forge.json and the report.
 
     The report is written also where cleaning or cutting stops with a SemError.
@@ -176,6 +178,6 @@ def finish_forge(
 
 
 @contextmanager
-def _alone(job: Job) -> Iterator[None]:
-    with files.lock(job.folder / ".forge.lock", str(job.folder)):
+def _alone(job: ForgeJob) -> Iterator[None]:
+    with files.lock_file(job.folder / ".forge.lock", str(job.folder)):
         yield

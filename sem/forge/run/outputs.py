@@ -14,10 +14,10 @@ from sem.core.example import SPELLINGS
 from sem.core.project import Project
 from sem.dataset.ingest import conversations
 from sem.dataset.split.snapshot import Snapshot
-from sem.forge.checks.pair_quality import Verdict
-from sem.forge.run.forge_job import Forged, Job, Made
+from sem.forge.checks.pair_quality import PairVerdict
+from sem.forge.run.forge_job import ForgeJob, ForgeResult, PassResult
 from sem.forge.teacher import prompts
-from sem.forge.teacher.teacher import Spending
+from sem.forge.teacher.teacher import TeacherSpending
 
 PAIRS, DROPPED, SKIPPED, FACTS = "pairs.jsonl", "dropped.jsonl", "skipped.jsonl", "forge.json"
 QUESTION = (*SPELLINGS["input_text"], "question", "input", "instruction")
@@ -62,7 +62,7 @@ def _golden(project: Project) -> list[Path]:
     return [path for path in (own, flat, project.golden) if path.exists()]
 
 
-def write_pairs(folder: Path, outcome: Made) -> str:
+def write_pairs(folder: Path, outcome: PassResult) -> str:
     """Pairs, dropped pairs and skipped sources with their provenance; the hash of the pairs."""
     files.write_rows(folder / PAIRS, (v.as_json() for v in outcome.kept))
     files.write_rows(folder / DROPPED, (v.as_json() for v in outcome.verdicts if not v.kept))
@@ -83,25 +83,25 @@ def write_parts(project: Project, frozen: Snapshot, form: str) -> dict[str, int]
     }
 
 
-def spent(folder: Path, spending: Spending, at: datetime) -> None:
+def append_spending(folder: Path, spending: TeacherSpending, at: datetime) -> None:
     """Add what one process asked and paid to spending.jsonl, however it ended."""
     row = {**vars(spending), "faults": dict(sorted(spending.faults.items()))}
     del row["listed_squares"]
-    with files.appending(folder / "spending.jsonl") as file:
+    with files.open_for_append(folder / "spending.jsonl") as file:
         files.append_row(file, {**row, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
 
 
-def publish_forge(job: Job, teacher: str, forged: Forged) -> Path:
+def publish_forge(job: ForgeJob, teacher: str, forged: ForgeResult) -> Path:
     """forge.json and the report; the report's path."""
     from sem.forge.run import report
 
     facts = forge_facts(job, teacher, forged)
     path = report.write_forge_report(job.project, facts, forged.made.verdicts)
-    files.write_file(job.folder / FACTS, jsonio.pretty(facts))
+    files.write_file(job.folder / FACTS, jsonio.pretty_json(facts))
     return path
 
 
-def forge_facts(job: Job, teacher: str, forged: Forged) -> dict[str, Any]:
+def forge_facts(job: ForgeJob, teacher: str, forged: ForgeResult) -> dict[str, Any]:
     """forge.json: every count and hash, nothing that differs when the same is run again."""
     outcome, project = forged.made, job.project
     settings = jsonio.parse_json(jsonio.canonical_json(asdict(job.settings)))
@@ -128,7 +128,7 @@ def forge_facts(job: Job, teacher: str, forged: Forged) -> dict[str, Any]:
         "pairs": len(outcome.verdicts),
         "kept": len(outcome.kept),
         "dropped": _counts(v.reason for v in outcome.verdicts if not v.kept),
-        "checks": checks(outcome.verdicts),
+        "checks": count_checks(outcome.verdicts),
         "skipped": _counts(f"{s.get('what')}: {s.get('reason')}" for s in outcome.config.skipped),
         "compared_with": _counts(where for where, _ in job.others),
         "notes": [*job.notes, *outcome.config.notes],
@@ -146,7 +146,7 @@ def forge_facts(job: Job, teacher: str, forged: Forged) -> dict[str, Any]:
     }
 
 
-def checks(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
+def count_checks(verdicts: Iterable[PairVerdict]) -> dict[str, dict[str, int]]:
     """Return of each check: pairs it looked at, and pairs it could not look at."""
     counts: dict[str, dict[str, int]] = {}
     for verdict in verdicts:

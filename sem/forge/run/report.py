@@ -14,8 +14,8 @@ from sem.core import files
 from sem.core.console import titled_table
 from sem.core.project import Project
 from sem.dataset.clean import grounding
-from sem.dataset.clean.validation import escape
-from sem.forge.checks.pair_quality import Verdict
+from sem.dataset.clean.validation import sanitise_table_cell
+from sem.forge.checks.pair_quality import PairVerdict
 from sem.forge.language import detect_language
 
 NAME = "forge_report"
@@ -33,7 +33,7 @@ FILES = ("file", "rows", "sha256")
 
 
 def write_forge_report(
-    project: Project, facts: dict[str, Any], verdicts: Sequence[Verdict]
+    project: Project, facts: dict[str, Any], verdicts: Sequence[PairVerdict]
 ) -> Path:
     """Write the report of `facts` and `verdicts` in both forms; the HTML page's path."""
     figures = gather_forge_report(facts, verdicts)
@@ -41,7 +41,7 @@ def write_forge_report(
     return files.write_file(project.reports / f"{NAME}.html", forge_html(figures))
 
 
-def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def gather_forge_report(facts: dict[str, Any], verdicts: Sequence[PairVerdict]) -> dict[str, Any]:
     """Return everything both forms show.
 
     Rates, distributions of the kept pairs, samples of both.
@@ -96,8 +96,8 @@ def forge_markdown(figures: dict[str, Any]) -> str:
     """Return the figures as tables, the samples as lists."""
     facts = figures["facts"]
     head = (
-        f"# Forge of {escape(facts['sem'])}\n\n"
-        f"Teacher {escape(facts['teacher'])}, prompts {facts['prompt_version']}, "
+        f"# Forge of {sanitise_table_cell(facts['sem'])}\n\n"
+        f"Teacher {sanitise_table_cell(facts['teacher'])}, prompts {facts['prompt_version']}, "
         f"{facts['items']:,} items of {facts['sources']['count']:,} sources with pairs, "
         f"snapshot {facts['snapshot'] or 'none'}.\n"
     )
@@ -117,13 +117,19 @@ def forge_markdown(figures: dict[str, Any]) -> str:
     for title, name in (("Sample of kept pairs", "samples"), ("Sample of dropped", "refused")):
         parts += [f"## {title}\n", *(map(_item, figures[name]))]
     parts += [_table("Files", FILES, figures["files"])]
-    parts += [f"- {escape(note)}" for note in figures["notes"]]
+    parts += [f"- {sanitise_table_cell(note)}" for note in figures["notes"]]
     return "\n".join(parts) + "\n"
 
 
 def _item(sample: dict[str, Any]) -> str:
-    lines = [f"- **{escape(sample['question'])}**", f"  {escape(sample['answer'])}"]
-    lines += [f"  {escape(name)}: {escape(str(value))}" for name, value in sample["told"]]
+    lines = [
+        f"- **{sanitise_table_cell(sample['question'])}**",
+        f"  {sanitise_table_cell(sample['answer'])}",
+    ]
+    lines += [
+        f"  {sanitise_table_cell(name)}: {sanitise_table_cell(str(value))}"
+        for name, value in sample["told"]
+    ]
     return "  \n".join(lines) + "\n"
 
 
@@ -147,17 +153,19 @@ def forge_html(figures: dict[str, Any]) -> str:
 
 
 def _table(title: str, columns: Any, rows: Any) -> str:
-    return titled_table(title, columns, ([escape(str(cell)) for cell in row] for row in rows))
+    return titled_table(
+        title, columns, ([sanitise_table_cell(str(cell)) for cell in row] for row in rows)
+    )
 
 
-def _drawn(verdicts: Iterable[Verdict]) -> list[Verdict]:
+def _drawn(verdicts: Iterable[PairVerdict]) -> list[PairVerdict]:
     """SAMPLES of `verdicts`, the same ones for the same pairs."""
     lots = {verdict.pair.id: verdict for verdict in verdicts}
     names = sorted(lots, key=lambda name: hashlib.sha256(name.encode()).digest())
     return [lots[name] for name in names[:SAMPLES]]
 
 
-def _sample(verdict: Verdict) -> dict[str, Any]:
+def _sample(verdict: PairVerdict) -> dict[str, Any]:
     provenance = verdict.pair.provenance
     names = (
         "kind",
@@ -185,7 +193,7 @@ def _some(notes: Sequence[str]) -> list[str]:
     return [*notes[:MOST_NOTES], *([f"and {more:,} more in forge.json"] if more > 0 else [])]
 
 
-def _text(verdict: Verdict) -> str:
+def _text(verdict: PairVerdict) -> str:
     return "\n".join(str(value) for _, value in grounding.scalar_leaves(verdict.pair.output))
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from sem.core import console, files
 from sem.dataset.clean import clean
 from sem.forge.run import outputs, report
-from sem.forge.run.forge_job import Forged
-from sem.forge.run.forge_run import Prepared
+from sem.forge.run.forge_job import ForgeResult
+from sem.forge.run.forge_run import PreparedForge
 from sem.forge.teacher import cost_forecast
 from sem.forge.teacher.presets import teacher_calls
 from sem.lm.api.calls import TRANSIENT
 
 
-def print_plan(prepared: Prepared) -> None:
+def print_plan(prepared: PreparedForge) -> None:
     """Print what would be asked, and what it can cost at most."""
     plan, calls = prepared.plan, teacher_calls(prepared.job.settings.teacher, dry=True)
     cap = [f"${calls.max_usd:.2f}"] if calls.max_usd is not None else []
@@ -25,31 +25,33 @@ def print_plan(prepared: Prepared) -> None:
         ("answered before", f"{plan.cached:,}"),
         ("tokens in, about", f"{plan.tokens_in:,}"),
         ("tokens in and out, at most", f"{plan.most_tokens:,}"),
-        ("cost, at most, each call once", cost_forecast.dollars(plan.at_most_usd)),
+        ("cost, at most, each call once", cost_forecast.format_usd(plan.at_most_usd)),
         (f"cap of a {calls.period}", " and ".join(cap) or "none"),
     ]
     for note in prepared.job.notes:
-        console.note(note)
+        console.print_note(note)
     console.print_table(f"Teacher {calls.models[0].model}", ("plan", ""), rows)
     settings = prepared.job.settings.quality
     extra = [name for name in ("judge", "consistent") if getattr(settings, name)]
     if extra and plan.calls:
-        console.note(f"each pair that the rules keep is one more call for {' and '.join(extra)}")
+        console.print_note(
+            f"each pair that the rules keep is one more call for {' and '.join(extra)}"
+        )
 
 
-def first(prepared: Prepared) -> None:
+def print_first_request(prepared: PreparedForge) -> None:
     """Print the first request as it would be sent."""
     if prepared.plan.first is None:
-        console.note("nothing would be asked")
+        console.print_note("nothing would be asked")
         return
-    console.note("the first request, of which nothing was sent:")
+    console.print_note("the first request, of which nothing was sent:")
     for role, text in prepared.plan.first.messages:
-        print(console.printable(f"[{role}]\n{text}\n"))
+        print(console.replace_control_characters(f"[{role}]\n{text}\n"))
 
 
-def cleaning(at: datetime) -> clean.How:
+def forge_cleaning_options(at: datetime) -> clean.CleaningOptions:
     """Return how forged rows are cleaned: here, with no tokenizer."""
-    return clean.How(today=f"{at:%Y-%m-%d}")
+    return clean.CleaningOptions(today=f"{at:%Y-%m-%d}")
 
 
 def cleaning_bar(rows: Iterable[Any], count: int) -> Iterator[Any]:
@@ -57,7 +59,7 @@ def cleaning_bar(rows: Iterable[Any], count: int) -> Iterator[Any]:
     return console.show_progress(rows, count, "cleaning")
 
 
-def print_result(prepared: Prepared, forged: Forged) -> None:
+def print_result(prepared: PreparedForge, forged: ForgeResult) -> None:
     """Print what became of the pairs, what it cost and where everything is."""
     facts = files.read_object(prepared.job.folder / outputs.FACTS)
     console.print_table(f"Forged {facts['sem']}", ("pairs", "count"), report.rate_rows(facts))
@@ -70,19 +72,21 @@ def print_result(prepared: Prepared, forged: Forged) -> None:
             "tokens in / out",
             f"{pilot.tokens_in + spent.tokens_in:,} / {pilot.tokens_out + spent.tokens_out:,}",
         ),
-        ("cost", cost_forecast.dollars(pilot.usd + spent.usd)),
+        ("cost", cost_forecast.format_usd(pilot.usd + spent.usd)),
     ]
     console.print_table("Spent by this run", ("", ""), rows)
     unanswered = sum(count for name, count in spent.faults.items() if name in TRANSIENT)
     if unanswered:
-        console.note(f"{unanswered:,} calls were not answered: the same command asks them again")
+        console.print_note(
+            f"{unanswered:,} calls were not answered: the same command asks them again"
+        )
     row_counts = ", ".join(f"{count:,} {name}" for name, count in forged.rows.items())
-    console.note(f"rows of the store: {row_counts}")
+    console.print_note(f"rows of the store: {row_counts}")
     for what, counts in (
         ("not taken", forged.refused),
         ("not kept by cleaning", forged.uncleaned),
     ):
         for reason, count in counts.items():
-            console.note(f"{count:,} rows were {what}: {reason}")
+            console.print_note(f"{count:,} rows were {what}: {reason}")
     parts = ", ".join(f"{count:,} rows in {name}" for name, count in forged.parts.items())
-    console.note(f"snapshot {forged.snapshot}; {parts} ({prepared.job.settings.format})")
+    console.print_note(f"snapshot {forged.snapshot}; {parts} ({prepared.job.settings.format})")

@@ -9,7 +9,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.forge.base import Chunk, ForgeConfig
 from sem.forge.kinds import plugins
-from sem.forge.kinds.text import Tally, TextForge
+from sem.forge.kinds.text import DocumentTally, TextForge
 from sem.forge.run import config
 
 DOCUMENTS = ("document", "kind", "characters", "chunks", "in chunks", "in skips", "in neither")
@@ -23,7 +23,7 @@ class Survey:
     """The chunks of every document, and what became of each character."""
 
     chunks: list[Chunk] = field(default_factory=list)
-    tallies: list[Tally] = field(default_factory=list)
+    tallies: list[DocumentTally] = field(default_factory=list)
     skipped: list[dict[str, object]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

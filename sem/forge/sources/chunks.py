@@ -349,7 +349,7 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class DocumentChunks:
     """The chunks of one document in order, and the spans that are in none."""
 
     chunks: tuple[Chunk, ...]
@@ -374,7 +374,7 @@ class Pieces:
 
 def cut_chunks(
     document: Document, settings: Sizes | None = None, tokens: Count | None = None
-) -> Pieces:
+) -> DocumentChunks:
     """Return `document` as chunks within `settings`; `tokens` counts where max_tokens is set."""
     settings = settings or Sizes()
     if settings.max_tokens is not None and tokens is None:
@@ -388,11 +388,11 @@ def cut_chunks(
             skips.append(Skip(document.name, "span", "blank", span=(core, end)))
             continue
         chunks.append(Chunk(document.name, document.sha256, start, end, text[start:end], above))
-    return Pieces(tuple(chunks), tuple(skips))
+    return DocumentChunks(tuple(chunks), tuple(skips))
 
 
 @dataclass(frozen=True)
-class _Measure:
+class _ChunkLimits:
     """What a run of atoms may weigh: characters, and tokens where they count."""
 
     text: str
@@ -411,13 +411,13 @@ class _Measure:
         return self.tokens(self.text[start:end]) if self.tokens is not None else 0
 
 
-def _measure(text: str, settings: Sizes, tokens: Count | None) -> _Measure:
+def _measure(text: str, settings: Sizes, tokens: Count | None) -> _ChunkLimits:
     counted = tokens if settings.max_tokens is not None else None
-    return _Measure(text, settings.max_chars, settings.max_tokens, counted)
+    return _ChunkLimits(text, settings.max_chars, settings.max_tokens, counted)
 
 
 def _runs(
-    atoms: Sequence[Atom], settings: Sizes, measure: _Measure
+    atoms: Sequence[Atom], settings: Sizes, measure: _ChunkLimits
 ) -> Iterator[tuple[int, int, int, tuple[str, ...]]]:
     """(start with overlap, start, end, headings above it) of every chunk, end to end."""
     weights = [measure.weight(atom.start, atom.end) for atom in atoms]
@@ -430,7 +430,7 @@ def _runs(
 
 
 def _end(
-    atoms: Sequence[Atom], back: int, first: int, measure: _Measure, weights: Sequence[int]
+    atoms: Sequence[Atom], back: int, first: int, measure: _ChunkLimits, weights: Sequence[int]
 ) -> int:
     """Return where the chunk that owns atoms from `first` ends.
 
@@ -454,7 +454,11 @@ def _end(
 
 
 def _overlap(
-    atoms: Sequence[Atom], first: int, settings: Sizes, measure: _Measure, weights: Sequence[int]
+    atoms: Sequence[Atom],
+    first: int,
+    settings: Sizes,
+    measure: _ChunkLimits,
+    weights: Sequence[int],
 ) -> int:
     """Return the atom that the chunk which owns `first` begins at, to repeat what leads up to
     it.

@@ -8,8 +8,8 @@ import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sem.dataset.clean.worker_pool import Worker
-from sem.forge.reading.refusals import Reading
+from sem.dataset.clean.worker_pool import WorkerProcess
+from sem.forge.reading.refusals import ReadingLimits
 
 SERVE = "from sem.forge.reading.cage import serve_documents; serve_documents()"
 # Formats whose libraries take half a second to load.
@@ -17,7 +17,7 @@ PAPERS = ("pdf", "docx")
 
 
 @dataclass(frozen=True)
-class Made:
+class ConvertedFile:
     """What a file became: a text with notes, or the reason why there is none."""
 
     text: str = ""
@@ -32,10 +32,10 @@ class Made:
 class Converter:
     """Caged readers: one for texts and pages, one for PDF, one for Word; a context manager."""
 
-    def __init__(self, limits: Reading | None = None) -> None:
-        self._limits = asdict(limits or Reading())
+    def __init__(self, limits: ReadingLimits | None = None) -> None:
+        self._limits = asdict(limits or ReadingLimits())
         # Started when the first file of their kinds comes.
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, WorkerProcess] = {}
 
     def __enter__(self) -> "Converter":
         return self
@@ -44,7 +44,7 @@ class Converter:
         for worker in self._workers.values():
             worker.stop()
 
-    def read(self, kind: str, data: bytes, page: bool = False) -> Made:
+    def read(self, kind: str, data: bytes, page: bool = False) -> ConvertedFile:
         """Return `data`, a file of `kind` txt, md, html, pdf or docx, as text.
 
         With `page` its markup, too.
@@ -57,13 +57,15 @@ class Converter:
         if reason:
             # The guard's own words are about pages; here the whole file is meant.
             named = reason.replace("page_", "document_")
-            return Made(reason=named, detail=str(answer.get("detail", ""))[:300])
-        return Made(answer["text"], answer["title"], tuple(answer["notes"]), answer["page"])
+            return ConvertedFile(reason=named, detail=str(answer.get("detail", ""))[:300])
+        return ConvertedFile(
+            answer["text"], answer["title"], tuple(answer["notes"]), answer["page"]
+        )
 
-    def worker(self, kind: str) -> Worker:
+    def worker(self, kind: str) -> WorkerProcess:
         """Return what reads files of `kind`."""
         papers = kind if kind in PAPERS else ""
         if papers not in self._workers:
             start = {"limits": self._limits, "papers": papers}
-            self._workers[papers] = Worker(start, SERVE)
+            self._workers[papers] = WorkerProcess(start, SERVE)
         return self._workers[papers]

@@ -62,7 +62,7 @@ Told = Callable[[Skip], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class DocumentFile:
     """A file that may be read, and what its name says it is."""
 
     path: Path
@@ -89,13 +89,15 @@ def read_documents(
     """
     names_by_digest: dict[str, str] = {}
     with Converter(limits) as converter:
-        for source in sources(raw, on_skip):
+        for source in list_source_files(raw, on_skip):
             document = _read(source, limits, converter, names_by_digest, on_skip, pages)
             if document is not None:
                 yield document
 
 
-def sources(raw: Path, on_skip: Told, kinds: Mapping[str, str] = KINDS) -> list[Source]:
+def list_source_files(
+    raw: Path, on_skip: Told, kinds: Mapping[str, str] = KINDS
+) -> list[DocumentFile]:
     """Return the files below `raw` that may be read, sorted.
 
     `on_skip` hears of every other but dot files.
@@ -136,7 +138,7 @@ def _source(
     links: Counter[tuple[int, int]],
     on_skip: Told,
     kinds: Mapping[str, str],
-) -> Source | None:
+) -> DocumentFile | None:
     """Return `path` as a Source, or None when `on_skip` heard why not."""
     reason, detail = _fault(raw, path, links)
     if not reason and path.suffix.lower() not in kinds:
@@ -145,7 +147,7 @@ def _source(
     if reason:
         on_skip(Skip(name, "file", reason, detail))
         return None
-    return Source(path, name, kinds[path.suffix.lower()])
+    return DocumentFile(path, name, kinds[path.suffix.lower()])
 
 
 def _fault(raw: Path, path: Path, links: Counter[tuple[int, int]]) -> tuple[str, str]:
@@ -177,7 +179,7 @@ def _shown(raw: Path, path: Path) -> str:
 
 
 def _read(
-    source: Source,
+    source: DocumentFile,
     limits: Reading,
     converter: Converter,
     names_by_digest: dict[str, str],
@@ -221,7 +223,7 @@ def read_content(path: Path, max_bytes: int) -> tuple[bytes, str, str]:
     return (data, "", "") if data.strip() else (data, "empty", f"{len(data):,} bytes")
 
 
-def _content_fault(source: Source, data: bytes) -> tuple[str, str]:
+def _content_fault(source: DocumentFile, data: bytes) -> tuple[str, str]:
     """Return whether the bytes are another kind of file than the name says."""
     content_kind = next((kind for start, kind in MAGIC if data.startswith(start)), "text")
     if source.kind == "pdf":

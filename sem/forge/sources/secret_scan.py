@@ -18,7 +18,7 @@ EDGE = r"(?<![A-Za-z0-9_-])"
 
 
 @dataclass(frozen=True)
-class Found:
+class SecretSpan:
     """A secret in a text: what it is, and where."""
 
     kind: str
@@ -89,20 +89,20 @@ PLACEHOLDER = re.compile(
 MIN_BITS = 2.8
 
 
-def find_secrets(text: str) -> list[Found]:
+def find_secrets(text: str) -> list[SecretSpan]:
     """Return the secrets in `text`, by place; spans that touch are one."""
     spans = sorted(_all(text), key=lambda span: (span.start, -span.end))
-    secrets: list[Found] = []
+    secrets: list[SecretSpan] = []
     for secret in spans:
         if secrets and secret.start <= secrets[-1].end:
             last = secrets[-1]
-            secrets[-1] = Found(last.kind, last.start, max(last.end, secret.end))
+            secrets[-1] = SecretSpan(last.kind, last.start, max(last.end, secret.end))
         else:
             secrets.append(secret)
     return secrets
 
 
-def masked(text: str, secrets: list[Found], offset: int = 0) -> str:
+def hide_secret_spans(text: str, secrets: list[SecretSpan], offset: int = 0) -> str:
     """Return `text`, which begins at `offset` of where `secrets` were found, with a mask for each
     secret.
     """
@@ -115,42 +115,42 @@ def masked(text: str, secrets: list[Found], offset: int = 0) -> str:
     return "".join([*parts, text[position:]])
 
 
-def within(secrets: list[Found], start: int, end: int) -> list[Found]:
+def secrets_within(secrets: list[SecretSpan], start: int, end: int) -> list[SecretSpan]:
     """Return those of `secrets` that have a character from `start` to `end`."""
     return [secret for secret in secrets if secret.start < end and secret.end > start]
 
 
-def _all(text: str) -> Iterator[Found]:
+def _all(text: str) -> Iterator[SecretSpan]:
     for kind, (hints, pattern) in PATTERNS.items():
         if any(hint in text for hint in hints):
             for match in pattern.finditer(text):
-                yield Found(kind, *match.span(1 if pattern.groups else 0))
+                yield SecretSpan(kind, *match.span(1 if pattern.groups else 0))
     yield from _keys(text)
     yield from _own(text)
     for match in ADDRESS.finditer(text) if "://" in text else ():
         if not PLACEHOLDER.search(match[1]):
-            yield Found("password in an address", *match.span(1))
+            yield SecretSpan("password in an address", *match.span(1))
     for match in NAMED.finditer(text):
         if _looks_secret(match[1]):
-            yield Found("password", *match.span(1))
+            yield SecretSpan("password", *match.span(1))
 
 
-def _keys(text: str) -> Iterator[Found]:
+def _keys(text: str) -> Iterator[SecretSpan]:
     """Private keys with their frame; one that is cut off counts to where it can reach."""
     position = 0
     while begun := BEGIN.search(text, position):
         most = min(len(text), begun.start() + LONGEST_KEY)
         ended = END.search(text, begun.end(), most)
         position = ended.end() if ended else most
-        yield Found("private key", begun.start(), position)
+        yield SecretSpan("private key", begun.start(), position)
 
 
-def _own(text: str) -> Iterator[Found]:
+def _own(text: str) -> Iterator[SecretSpan]:
     """Values of this machine's variables that are named like secrets."""
     for value in redact.known_secrets():
         start = text.find(value)
         while start >= 0:
-            yield Found("a variable's value", start, start + len(value))
+            yield SecretSpan("a variable's value", start, start + len(value))
             start = text.find(value, start + len(value))
 
 

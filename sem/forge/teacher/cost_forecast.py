@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sem.core.errors import SemError
-from sem.forge.teacher.teacher import Spending, Teacher
-from sem.lm.api.calls import Request
+from sem.forge.teacher.teacher import Teacher, TeacherSpending
+from sem.lm.api.calls import ChatRequest
 
 # a whole forge run with that teacher, its results thrown away.
 Work = Callable[[Teacher], None]
@@ -27,7 +27,7 @@ T975 = (
 
 
 @dataclass
-class Plan:
+class CostPlan:
     """What would be asked, by a teacher that sends nothing; `skips` is that teacher's."""
 
     # Of the pilot's sample.
@@ -41,7 +41,7 @@ class Plan:
     most_tokens: int = 0
     # Without further tries.
     at_most_usd: float = 0.0
-    first: Request | None = None
+    first: ChatRequest | None = None
     keys: set[bytes] = field(default_factory=set)
     _sample: list[tuple[int, bytes, bool]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,7 +61,7 @@ class Plan:
         """Calls that neither the pilot makes nor a run before has made."""
         return self.fresh - sum(not is_known for *_, is_known in self._sample)
 
-    def note(self, teacher: Teacher, request: Request, is_known: bool) -> None:
+    def note(self, teacher: Teacher, request: ChatRequest, is_known: bool) -> None:
         """Count one call that a run would make."""
         key = bytes.fromhex(teacher.key(request))[:16]
         estimate = None if is_known else teacher.client.estimate([request])
@@ -82,14 +82,14 @@ class Plan:
             if len(self._sample) > self.size:
                 heapq.heappop(self._sample)
 
-    def skips(self, teacher: Teacher, request: Request) -> bool:
+    def skips(self, teacher: Teacher, request: ChatRequest) -> bool:
         """Return whether the pilot leaves `request` out: it is planned, and not of the sample."""
         key = bytes.fromhex(teacher.key(request))[:16]
         return key in self.keys and key not in self.sample
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CostForecast:
     """What is left to spend after a pilot: the mean and a 95 % prediction interval."""
 
     # That are left, follow-ups included.
@@ -105,18 +105,18 @@ class Forecast:
     def __str__(self) -> str:
         time = f"{self.minutes:.0f} min" if self.minutes >= 1 else "less than a minute"
         return (
-            f"about {self.calls:,} more calls for {dollars(self.usd)} "
-            f"(95 %: {dollars(self.low)} to {dollars(self.high)}), {time}, "
-            f"by a pilot of {self.pilot_calls} calls for {dollars(self.pilot_usd)}"
+            f"about {self.calls:,} more calls for {format_usd(self.usd)} "
+            f"(95 %: {format_usd(self.low)} to {format_usd(self.high)}), {time}, "
+            f"by a pilot of {self.pilot_calls} calls for {format_usd(self.pilot_usd)}"
         )
 
 
-def dollars(usd: float) -> str:
+def format_usd(usd: float) -> str:
     """Return `usd` with its cents, or with what is below a cent."""
     return f"${usd:,.2f}" if usd >= 1 or not usd else f"${usd:.4f}"
 
 
-def forecast_cost(plan: Plan, spent: Spending, workers: int) -> Forecast:
+def forecast_cost(plan: CostPlan, spent: TeacherSpending, workers: int) -> CostForecast:
     """Return the rest of `plan` at what its pilot `spent`.
 
     A prediction interval for the sum of the calls that are left: mean ± t · s · √(m + m²/n),
@@ -132,7 +132,7 @@ def forecast_cost(plan: Plan, spent: Spending, workers: int) -> Forecast:
     wide = quantile * (spread * (calls_left + calls_left**2 / count)) ** 0.5
     most = plan.at_most_usd * max(1.0, share)
     sent = max(1, spent.asked - spent.cached)
-    return Forecast(
+    return CostForecast(
         round(calls_left),
         min(mean * calls_left, most),
         max(0.0, mean * calls_left - wide),
@@ -143,7 +143,7 @@ def forecast_cost(plan: Plan, spent: Spending, workers: int) -> Forecast:
     )
 
 
-def allow(question: str, yes: bool) -> None:
+def confirm_spending(question: str, yes: bool) -> None:
     """Return when a person, or `yes`, agrees to `question`; SemError otherwise."""
     if yes:
         return

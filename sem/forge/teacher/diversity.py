@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.forge.base import Chunk
 
 KINDS = {
@@ -61,14 +61,16 @@ class Diversity:
                 raise SemError(f"diversity.{field} is empty", f"name some of {', '.join(table)}")
             for name in names:
                 if name not in table:
-                    raise SemError(f"diversity.{field}: {name!r} is none", nearest(name, table))
+                    raise SemError(
+                        f"diversity.{field}: {name!r} is none", suggest_nearest_name(name, table)
+                    )
 
 
 DECKS = {"kinds": KINDS, "difficulties": DIFFICULTIES, "personas": PERSONAS}
 
 
 @dataclass(frozen=True)
-class Angle:
+class QuestionAngle:
     """How one question is to be: what a seed drew for it."""
 
     kind: str
@@ -85,14 +87,14 @@ class Angle:
         return f"{text}; about {self.topic}" if self.topic else text
 
 
-def angles(chunk: Chunk, count: int, diversity: Diversity, seed: int) -> list[Angle]:
+def draw_angles(chunk: Chunk, count: int, diversity: Diversity, seed: int) -> list[QuestionAngle]:
     """Return `count` angles for `chunk`; code is asked for only where there is some."""
     dice = random.Random(f"{seed} {chunk.id}")
     has_code = any(sign in chunk.text for sign in CODE)
     kinds = [kind for kind in diversity.kinds if kind != "code" or has_code] or ["factual"]
     hands = [_dealt(dice, cards, count) for cards in (kinds, *_others(diversity))]
     topics = _topics(dice, chunk.headings, count) if diversity.topics else [""] * count
-    return [Angle(*cards) for cards in zip(*hands, topics, strict=True)]
+    return [QuestionAngle(*cards) for cards in zip(*hands, topics, strict=True)]
 
 
 def _others(diversity: Diversity) -> tuple[Sequence[str], Sequence[str]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.lm.api.provider import Calls, Price, Provider
 
 LOCAL = "http://127.0.0.1:8080/v1"
@@ -60,7 +60,8 @@ class TeacherSettings:
             )
         if (self.preset or "cheap") not in PRESETS:
             raise SemError(
-                f"teacher: no preset is called {self.preset!r}", nearest(self.preset, PRESETS)
+                f"teacher: no preset is called {self.preset!r}",
+                suggest_nearest_name(self.preset, PRESETS),
             )
 
 

@@ -21,9 +21,9 @@ from sem.core import schema as schemas
 from sem.core.errors import SemError
 from sem.forge.base import Chunk, Pair
 from sem.forge.language import NAMES
-from sem.forge.teacher.diversity import Angle, Diversity, angles
+from sem.forge.teacher.diversity import Diversity, QuestionAngle, draw_angles
 from sem.forge.teacher.teacher import Teacher
-from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.calls import CallOutcome, ChatRequest
 
 # Raised when a prompt changes: replies to another one are not reused.
 VERSION = "forge-qa-1"
@@ -57,7 +57,7 @@ Form: {form}"""
 
 
 @dataclass(frozen=True)
-class Brief:
+class PromptBrief:
     """What all requests of one forge run have in common."""
 
     # Questions asked of each chunk.
@@ -75,7 +75,7 @@ class Brief:
     def __post_init__(self) -> None:
         if not 1 <= self.pairs <= 50:
             raise SemError(f"pairs_per_chunk {self.pairs}", "write a number from 1 to 50")
-        for reference in shape.references(self.answer):
+        for reference in shape.schema_references(self.answer):
             if schemas.follow_reference(reference, self.answer) is None:
                 raise SemError(
                     f"io_schema of {self.task or 'the task'} holds $ref {reference!r}, which "
@@ -86,13 +86,13 @@ class Brief:
     @property
     def shape(self) -> dict[str, Any] | None:
         """Return the JSON Schema of an answer, None where it is one text under `answer`."""
-        fields = shape.properties(self.answer, self.answer) if self.answer else {}
+        fields = shape.schema_properties(self.answer, self.answer) if self.answer else {}
         is_text = list(fields) == ["answer"] and shape.is_text(fields["answer"], self.answer)
         return None if self.answer is None or is_text else dict(self.answer)
 
 
 @dataclass(frozen=True)
-class Unusable:
+class UnusableReply:
     """A reply, or one pair of it, that cannot be used: one row of skipped.jsonl."""
 
     # Document and Chunk.id.
@@ -108,12 +108,12 @@ class Unusable:
         return dict(vars(self))
 
 
-def pairs_request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
+def pairs_request(chunk: Chunk, brief: PromptBrief, teacher: Teacher) -> ChatRequest:
     """Return the request for the pairs of `chunk`.
 
     The same chunk, brief and seed give the same text.
     """
-    chunk_angles = angles(chunk, brief.pairs, brief.diversity, brief.seed)
+    chunk_angles = draw_angles(chunk, brief.pairs, brief.diversity, brief.seed)
     # The code is made from the text that would have to hold it.
     code = files.sha256_json([VERSION, brief.seed, chunk.id, chunk.text])[:16]
     numbered = [f"{number}. {_plain(str(angle))}" for number, angle in enumerate(chunk_angles, 1)]
@@ -121,7 +121,7 @@ def pairs_request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
     text = ASK.format(
         code=code,
         under=f"[{under}]\n" if under else "",
-        text=neutral(chunk.text.strip("\n")),
+        text=neutralise_text(chunk.text.strip("\n")),
         count="1 pair" if brief.pairs == 1 else f"{brief.pairs} pairs",
         angles="\n".join(numbered),
         language=NAMES.get(brief.language or "", brief.language or "the passage's own language"),
@@ -132,7 +132,7 @@ def pairs_request(chunk: Chunk, brief: Brief, teacher: Teacher) -> Request:
     return teacher.request(messages, pairs_schema(brief), VERSION)
 
 
-def neutral(text: str) -> str:
+def neutralise_text(text: str) -> str:
     """Return `text` composed, with its control tokens broken by a space and invisible characters
     gone.
     """
@@ -145,10 +145,10 @@ def _is_visible(sign: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return " ".join(neutral(text).split())[:2_000]
+    return " ".join(neutralise_text(text).split())[:2_000]
 
 
-def pairs_schema(brief: Brief) -> dict[str, Any]:
+def pairs_schema(brief: PromptBrief) -> dict[str, Any]:
     """Return the form of a reply: pairs and nothing else.
 
     Bounded, or a small model repeats itself.
@@ -157,7 +157,7 @@ def pairs_schema(brief: Brief) -> dict[str, Any]:
     place = "/properties/pairs/items/properties/answer"
     answer = {"type": "string", "maxLength": 8_000}
     if brief.shape:
-        answer = shape.move(brief.shape, place)
+        answer = shape.rebase_references(brief.shape, place)
     item = {
         "type": "object",
         "additionalProperties": False,
@@ -172,7 +172,7 @@ def pairs_schema(brief: Brief) -> dict[str, Any]:
     }
 
 
-def _form(brief: Brief) -> str:
+def _form(brief: PromptBrief) -> str:
     answer = '"…"' if brief.shape is None else "{…}"
     form = '{"pairs": [{"number": 1, "question": "…", "answer": ANSWER, "quote": "…"}]}'
     form = form.replace("ANSWER", answer)
@@ -181,14 +181,14 @@ def _form(brief: Brief) -> str:
     return f"{form}, where an answer is JSON of this schema: {jsonio.canonical_json(brief.shape)}"
 
 
-def prompt_sha256(request: Request) -> str:
+def prompt_sha256(request: ChatRequest) -> str:
     """Return what names the prompt of `request` in provenance."""
     return files.sha256_json([list(message) for message in request.messages])
 
 
 def pairs_of_reply(
-    chunk: Chunk, request: Request, outcome: Outcome, brief: Brief
-) -> tuple[list[Pair], list[Unusable]]:
+    chunk: Chunk, request: ChatRequest, outcome: CallOutcome, brief: PromptBrief
+) -> tuple[list[Pair], list[UnusableReply]]:
     """Return the pairs in `outcome` with their provenance, and what of it is unusable.
 
     provenance: document_sha256, span, headings, teacher, prompt_sha256, prompt_version, kind,
@@ -197,14 +197,14 @@ def pairs_of_reply(
     """
     prompt_digest = prompt_sha256(request)
 
-    def unusable(reason: str, detail: str) -> Unusable:
-        return Unusable(f"{chunk.document} {chunk.id}", reason, detail, prompt_digest)
+    def unusable(reason: str, detail: str) -> UnusableReply:
+        return UnusableReply(f"{chunk.document} {chunk.id}", reason, detail, prompt_digest)
 
     if not outcome.is_usable:
         return [], [unusable(str(outcome.fault), outcome.detail)]
     if not outcome.value["pairs"]:
         return [], [unusable("no_pairs", "the reply holds none")]
-    chunk_angles = angles(chunk, brief.pairs, brief.diversity, brief.seed)
+    chunk_angles = draw_angles(chunk, brief.pairs, brief.diversity, brief.seed)
     pairs, rejects = [], []
     for place, reply_pair in enumerate(outcome.value["pairs"]):
         fault = _fault(reply_pair, place, brief)
@@ -221,7 +221,7 @@ def pairs_of_reply(
     return pairs, rejects
 
 
-def _fault(reply_pair: dict[str, Any], place: int, brief: Brief) -> str | None:
+def _fault(reply_pair: dict[str, Any], place: int, brief: PromptBrief) -> str | None:
     if place >= brief.pairs:
         return "more_pairs_than_asked"
     if not reply_pair["question"].strip():
@@ -231,7 +231,11 @@ def _fault(reply_pair: dict[str, Any], place: int, brief: Brief) -> str | None:
 
 
 def _pair(
-    chunk: Chunk, reply_pair: dict[str, Any], angle: Angle, brief: Brief, origin: dict[str, str]
+    chunk: Chunk,
+    reply_pair: dict[str, Any],
+    angle: QuestionAngle,
+    brief: PromptBrief,
+    origin: dict[str, str],
 ) -> Pair:
     output = (
         reply_pair["answer"]

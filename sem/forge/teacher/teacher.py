@@ -20,7 +20,7 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.forge.teacher.presets import TeacherSettings, of_settings, teacher_calls
 from sem.lm.api import calls
-from sem.lm.api.calls import UNUSABLE, Outcome, Request
+from sem.lm.api.calls import UNUSABLE, CallOutcome, ChatRequest
 from sem.lm.api.client import Client
 
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ AHEAD = 4
 
 
 @dataclass
-class Spending(calls.Spending):
+class TeacherSpending(calls.CallSpending):
     """What a teacher was asked and what it cost, in this process."""
 
     unsent: int = 0
@@ -56,7 +56,7 @@ class Spending(calls.Spending):
         """Calls that have a reply, cached or not, or a fault."""
         return self.calls - self.unsent
 
-    def add(self, outcome: Outcome, listed_usd: float = 0.0) -> None:
+    def add(self, outcome: CallOutcome, listed_usd: float = 0.0) -> None:
         """Count one call; what was not sent is no fault of anybody."""
         self.listed_usd = round(self.listed_usd + listed_usd, 12)
         self.listed_squares += listed_usd**2
@@ -67,7 +67,7 @@ class Spending(calls.Spending):
             super().add(outcome)
 
 
-class Journal:
+class ReplyJournal:
     """Replies that were paid and cannot be used, so that no run asks for them again.
 
     The client caches only what is usable. Kept as {key, fault, detail} in the file `path`.
@@ -81,21 +81,21 @@ class Journal:
         self._known: dict[str, dict[str, str]] = {}
         if path.exists():
             # a torn last line of a killed writer is cut.
-            with files.appending(path):
+            with files.open_for_append(path):
                 rows = list(files.read_rows(path))
             if not all(isinstance(row, dict) and row.keys() >= self.KEYS for row in rows):
                 raise SemError(f"{path}: damaged", "delete it: such replies are asked for again")
             self._known = {row["key"]: row for row in rows}
 
-    def outcome(self, key: str) -> Outcome | None:
+    def outcome(self, key: str) -> CallOutcome | None:
         """Return what is known of the call `key`."""
         row = self._known.get(key)
-        return row and Outcome(fault=row["fault"], detail=row["detail"], cached=True, key=key)
+        return row and CallOutcome(fault=row["fault"], detail=row["detail"], cached=True, key=key)
 
-    def note(self, key: str, outcome: Outcome) -> None:
+    def note(self, key: str, outcome: CallOutcome) -> None:
         """Keep `outcome` of the call `key`."""
         row = {"key": key, "fault": outcome.fault, "detail": outcome.detail}
-        with self._lock, files.appending(self.path) as file:
+        with self._lock, files.open_for_append(self.path) as file:
             self._known[key] = row
             files.append_row(file, row)
 
@@ -107,11 +107,11 @@ class Teacher:
         self,
         settings: TeacherSettings,
         client: Callable[[], Client],
-        journal: Journal | None = None,
-        watch: "Callable[[Teacher, Request, bool], bool] | None" = None,
+        journal: ReplyJournal | None = None,
+        watch: "Callable[[Teacher, ChatRequest, bool], bool] | None" = None,
     ) -> None:
         self.settings = settings
-        self.spending = Spending()
+        self.spending = TeacherSpending()
         self._open, self._opening, self._counting = client, threading.Lock(), threading.Lock()
         # What the server did wrong last.
         self._last = ""
@@ -136,9 +136,9 @@ class Teacher:
 
     def request(
         self, messages: tuple[tuple[str, str], ...], schema: dict[str, Any] | None, version: str
-    ) -> Request:
+    ) -> ChatRequest:
         """Return a Request with this teacher's temperature and length."""
-        return Request(
+        return ChatRequest(
             messages,
             schema,
             max_tokens=self.settings.max_tokens,
@@ -147,29 +147,29 @@ class Teacher:
             prompt_version=version,
         )
 
-    def key(self, request: Request) -> str:
+    def key(self, request: ChatRequest) -> str:
         """Return names `request` to these models, whichever of them will answer."""
         return request.key({"models": [provider.identity for provider in self._models]})
 
-    def __call__(self, request: Request) -> Outcome:
+    def __call__(self, request: ChatRequest) -> CallOutcome:
         """Return the reply to one `request`."""
         return self._going(self._ask(request))
 
-    def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Outcome]]:
+    def ask_all(self, requests: Iterable[ChatRequest]) -> Iterator[tuple[int, CallOutcome]]:
         """(number, outcome) of every request in input order, `workers` at a time."""
         for number, _, outcome in self.answered(enumerate(requests)):
             yield number, outcome
 
     def answered(
-        self, items: Iterable[tuple[Item, Request]]
-    ) -> Iterator[tuple[Item, Request, Outcome]]:
+        self, items: Iterable[tuple[Item, ChatRequest]]
+    ) -> Iterator[tuple[Item, ChatRequest, CallOutcome]]:
         """Yield each of `items` with its request and the reply to it, in input order.
 
         Only the items in flight are held: `items` may be a generator over a whole library.
         SemError when the teacher cannot go on (see STOPS); replies so far are cached.
         """
         source, room = iter(items), self._workers * AHEAD
-        flying: deque[tuple[Item, Request, Future[Outcome]]] = deque()
+        flying: deque[tuple[Item, ChatRequest, Future[CallOutcome]]] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
             try:
                 while True:
@@ -182,7 +182,7 @@ class Teacher:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _ask(self, request: Request) -> Outcome:
+    def _ask(self, request: ChatRequest) -> CallOutcome:
         """Return the reply to `request`, counted here.
 
         What was sent counts also where a run stops.
@@ -195,12 +195,12 @@ class Teacher:
                 self._last = f" (at last {outcome.fault}: {outcome.detail})"
         return outcome
 
-    def _answer(self, request: Request) -> Outcome:
+    def _answer(self, request: ChatRequest) -> CallOutcome:
         key = self.key(request)
         journal_outcome = self._journal.outcome(key) if self._journal else None
         kept_outcome = journal_outcome or self.client.kept(request)
         if self._watch is not None and self._watch(self, request, kept_outcome is not None):
-            return Outcome(fault=UNSENT, model=self.name, key=key)
+            return CallOutcome(fault=UNSENT, model=self.name, key=key)
         if kept_outcome is not None:
             return kept_outcome
         outcome = self.client.ask(request)
@@ -208,20 +208,20 @@ class Teacher:
             self._journal.note(key, outcome)
         return outcome
 
-    def _going(self, outcome: Outcome) -> Outcome:
+    def _going(self, outcome: CallOutcome) -> CallOutcome:
         """Return `outcome`, where another call may fare better; SemError otherwise."""
         if outcome.fault == "circuit":
             outcome = replace(outcome, detail=f"{outcome.detail}{self._last}")
         hint = "replies so far are kept, the same command goes on"
-        return calls.going(outcome, "the teacher stopped", STOPS, hint)
+        return calls.stop_on_fatal_fault(outcome, "the teacher stopped", STOPS, hint)
 
 
-def teacher(
+def make_teacher(
     choice: str | TeacherSettings,
     root: Path,
     at: datetime,
-    journal: Journal | None = None,
-    watch: Callable[[Teacher, Request, bool], bool] | None = None,
+    journal: ReplyJournal | None = None,
+    watch: Callable[[Teacher, ChatRequest, bool], bool] | None = None,
     dry: bool = False,
 ) -> Teacher:
     """Return the Teacher of `choice` for the project at `root`, paid from the account `forge`.

@@ -31,7 +31,7 @@ MOST_IMAGE_TOKENS, LIKELY_IMAGE_TOKENS = 40_000, 1_500
 
 
 @dataclass(frozen=True)
-class Request:
+class ChatRequest:
     """What is asked. `echo` names fields whose value the reply must repeat, as a nonce."""
 
     messages: tuple[tuple[str, str], ...]  # (role, text)
@@ -92,7 +92,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallOutcome:
     """What became of a call: a text and its value, or the name of a fault."""
 
     text: str = ""
@@ -116,7 +116,9 @@ class Outcome:
         return self.fault is None
 
 
-def going(outcome: Outcome, who: str, stops: Mapping[str, str], kept_note: str) -> Outcome:
+def stop_on_fatal_fault(
+    outcome: CallOutcome, who: str, stops: Mapping[str, str], kept_note: str
+) -> CallOutcome:
     """Return `outcome`, where another call may fare better; SemError otherwise.
 
     `stops` are the faults that all further calls would meet as well, each with what to do about
@@ -131,7 +133,7 @@ def going(outcome: Outcome, who: str, stops: Mapping[str, str], kept_note: str) 
 
 
 @dataclass
-class Spending:
+class CallSpending:
     """What calls have cost so far, in this process; cached replies cost no tokens."""
 
     calls: int = 0
@@ -142,7 +144,7 @@ class Spending:
     usd: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: CallOutcome) -> None:
         self.calls += 1
         self.cached += outcome.cached
         self.requests += outcome.requests
@@ -153,7 +155,7 @@ class Spending:
             self.faults[outcome.fault] = self.faults.get(outcome.fault, 0) + 1
 
 
-def read_reply_value(text: str, request: Request) -> tuple[Any, str | None, str]:
+def parse_reply_value(text: str, request: ChatRequest) -> tuple[Any, str | None, str]:
     """Return the value in `text` as `request` wants it, else a fault and what is wrong with it."""
     if request.schema is None:
         return text, (None if text.strip() else "empty"), "an empty text"
@@ -178,6 +180,6 @@ def _echo_faults(value: Any, echo: dict[str, Any]) -> str:
     return f"{', '.join(sorted(wrong))} not repeated" if wrong else ""
 
 
-def total_usd(outcomes: Sequence[Outcome]) -> float:
+def total_usd(outcomes: Sequence[CallOutcome]) -> float:
     """Return what `outcomes` have cost."""
     return round(sum(outcome.usd for outcome in outcomes), 12)

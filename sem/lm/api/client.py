@@ -20,8 +20,8 @@ from typing import Any
 from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.lm.api import calls, redact, wire
-from sem.lm.api.calls import Outcome, Request
-from sem.lm.api.ledger import Bid, Cap, Ledger
+from sem.lm.api.calls import CallOutcome, ChatRequest
+from sem.lm.api.ledger import Ledger, RequestBid, SpendingCap
 from sem.lm.api.provider import PICO, Calls, Price, Provider
 from sem.lm.api.rate_limits import Limits
 from sem.lm.api.wire import Wire
@@ -31,7 +31,7 @@ from sem.lm.api.wire import Wire
 STATUS = {401: "auth", 403: "forbidden", 408: "timeout", 429: "rate_limited", 503: "unavailable"}
 
 
-def of_reply(reply: Any, request: Request) -> Outcome:
+def of_reply(reply: Any, request: ChatRequest) -> CallOutcome:
     """Return the Outcome of `reply`, litellm's reply to `request`.
 
     Only a whole, fitting one is usable.
@@ -42,20 +42,22 @@ def of_reply(reply: Any, request: Request) -> Outcome:
         "tokens_out": _count(getattr(usage, "completion_tokens", 0)),
     }
     if not reply.choices:
-        return Outcome(fault="empty", detail="no choice in the reply", **counts)
+        return CallOutcome(fault="empty", detail="no choice in the reply", **counts)
     choice = reply.choices[0]
     content = getattr(choice.message, "content", None)
-    text = redact.redacted(content if isinstance(content, str) else "")
+    text = redact.redact_secrets(content if isinstance(content, str) else "")
     if choice.finish_reason != "stop":
         fault = "filtered" if choice.finish_reason == "content_filter" else "length"
-        return Outcome(text, fault=fault, detail=f"finished by {choice.finish_reason}", **counts)
-    value, fault, detail = calls.read_reply_value(text, request)
-    return Outcome(text, value, fault, redact.redacted(detail), **counts)
+        return CallOutcome(
+            text, fault=fault, detail=f"finished by {choice.finish_reason}", **counts
+        )
+    value, fault, detail = calls.parse_reply_value(text, request)
+    return CallOutcome(text, value, fault, redact.redact_secrets(detail), **counts)
 
 
-def of_error(error: Exception, line: Wire) -> Outcome:
+def of_error(error: Exception, line: Wire) -> CallOutcome:
     """Return the Outcome of `error`, which litellm raised while `line` was open."""
-    return Outcome(fault=_kind(error, line), detail=redact.redacted(str(error))[:300])
+    return CallOutcome(fault=_kind(error, line), detail=redact.redact_secrets(str(error))[:300])
 
 
 def _count(tokens: Any) -> int:
@@ -128,7 +130,7 @@ REASK = (
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CallEstimate:
     """What a list of calls will cost, without retries; `at_most` is what will be reserved."""
 
     calls: int
@@ -155,15 +157,15 @@ class Client:
         self._window_s = window_s
         self._breaker = Breaker()
         cap = settings.max_usd
-        self._cap = Cap(
+        self._cap = SpendingCap(
             self.account, None if cap is None else int(cap * PICO), settings.max_requests
         )
 
-    def ask(self, request: Request) -> Outcome:
+    def ask(self, request: ChatRequest) -> CallOutcome:
         """Return the reply to `request` of the first model that gives a usable one, or the last
         fault.
         """
-        spent: list[Outcome] = []
+        spent: list[CallOutcome] = []
         for provider in self.settings.models:
             outcome = self._kept(provider, request) or self._called(provider, request)
             spent.append(outcome)
@@ -172,13 +174,13 @@ class Client:
         count = sum(outcome.requests for outcome in spent)
         return replace(spent[-1], requests=count, usd=calls.total_usd(spent))
 
-    def ask_all(self, requests: Iterable[Request]) -> Iterator[tuple[int, Outcome]]:
+    def ask_all(self, requests: Iterable[ChatRequest]) -> Iterator[tuple[int, CallOutcome]]:
         """(number, outcome) of every request as it is ready, `workers` at a time."""
         # Before the first reservation: its import takes seconds.
         _door()
         source = enumerate(requests)
         with ThreadPoolExecutor(self.settings.workers) as pool:
-            flying: dict[Future[Outcome], int] = {}
+            flying: dict[Future[CallOutcome], int] = {}
             try:
                 while True:
                     for number, request in source:
@@ -193,7 +195,7 @@ class Client:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def estimate(self, requests: Sequence[Request]) -> Estimate:
+    def estimate(self, requests: Sequence[ChatRequest]) -> CallEstimate:
         """Return what `requests` will cost with the first model; nothing is sent."""
         provider = self.settings.models[0]
         price = self._prices[provider.lane]
@@ -203,14 +205,14 @@ class Client:
         most = sum(price.pico_usd(r.most_tokens_in, r.max_tokens) for r in fresh)
         likely = price.pico_usd(tokens_in, tokens_out) / PICO
         cached = len(requests) - len(fresh)
-        return Estimate(len(fresh), cached, tokens_in, tokens_out, likely, most / PICO)
+        return CallEstimate(len(fresh), cached, tokens_in, tokens_out, likely, most / PICO)
 
-    def kept(self, request: Request) -> Outcome | None:
+    def kept(self, request: ChatRequest) -> CallOutcome | None:
         """Return the reply to `request` that is there already, of the first model that has one."""
         outcomes = (self._kept(provider, request) for provider in self.settings.models)
         return next((outcome for outcome in outcomes if outcome is not None), None)
 
-    def list_usd(self, outcome: Outcome) -> float:
+    def list_usd(self, outcome: CallOutcome) -> float:
         """Return what the tokens of `outcome` cost at its model's price, also where it was
         cached.
         """
@@ -222,32 +224,34 @@ class Client:
             else 0.0
         )
 
-    def _kept(self, provider: Provider, request: Request) -> Outcome | None:
+    def _kept(self, provider: Provider, request: ChatRequest) -> CallOutcome | None:
         """Return the cached reply, read and checked again as if it had just arrived."""
         key = request.key(provider.identity)
         body = self.ledger.reply(key)
         if not isinstance(body, dict) or not isinstance(body.get("text"), str):
             return None
-        value, fault, _ = calls.read_reply_value(body["text"], request)
+        value, fault, _ = calls.parse_reply_value(body["text"], request)
         if fault:
             return None
         counts = {name: int(body.get(name) or 0) for name in ("tokens_in", "tokens_out")}
-        return Outcome(body["text"], value, model=provider.model, cached=True, key=key, **counts)
+        return CallOutcome(
+            body["text"], value, model=provider.model, cached=True, key=key, **counts
+        )
 
-    def _called(self, provider: Provider, request: Request) -> Outcome:
+    def _called(self, provider: Provider, request: ChatRequest) -> CallOutcome:
         """Return `request` sent to `provider`, again where that may help, at most `tries`
         times.
         """
         import tenacity
 
-        sent: list[Outcome] = []
+        sent: list[CallOutcome] = []
 
-        def attempt() -> Outcome:
+        def attempt() -> CallOutcome:
             again = bool(sent) and sent[-1].fault in calls.UNUSABLE
             sent.append(self._try(provider, request, again))
             return sent[-1]
 
-        def is_worth_another(outcome: Outcome) -> bool:
+        def is_worth_another(outcome: CallOutcome) -> bool:
             if outcome.fault in calls.UNUSABLE:
                 return sum(o.fault in calls.UNUSABLE for o in sent) <= request.reasks
             return outcome.fault in calls.TRANSIENT and outcome.retry_after_s <= LONGEST_WAIT_S
@@ -261,7 +265,7 @@ class Client:
         count = sum(outcome.requests for outcome in sent)
         return replace(last, requests=count, usd=calls.total_usd(sent))
 
-    def _try(self, provider: Provider, request: Request, again: bool) -> Outcome:
+    def _try(self, provider: Provider, request: ChatRequest, again: bool) -> CallOutcome:
         """Return one HTTP request: reserved, sent, settled."""
         key = request.key(provider.identity)
         if self._breaker.is_open(provider.lane):
@@ -269,7 +273,7 @@ class Client:
         messages = [*request.messages, *([("user", REASK)] if again else [])]
         most_in = replace(request, messages=tuple(messages)).most_tokens_in
         price = self._prices[provider.lane]
-        bid = Bid(
+        bid = RequestBid(
             provider.lane,
             key,
             most_in + request.max_tokens,
@@ -282,7 +286,7 @@ class Client:
         self._breaker.note(provider.lane, outcome.fault in calls.PROVIDER)
         return self._settled(number, bid, price, replace(outcome, key=key))
 
-    def _reserved(self, bid: Bid, provider: Provider) -> int | None:
+    def _reserved(self, bid: RequestBid, provider: Provider) -> int | None:
         limits = Limits(provider.requests_per_minute, provider.tokens_per_minute, self._window_s)
         _door()
         while isinstance(answer := self.ledger.reserve(bid, self._cap, limits), float):
@@ -290,7 +294,9 @@ class Client:
             time.sleep(min(answer, 1.0 if limits.tokens else answer))
         return answer
 
-    def _settled(self, number: int, bid: Bid, price: Price, outcome: Outcome) -> Outcome:
+    def _settled(
+        self, number: int, bid: RequestBid, price: Price, outcome: CallOutcome
+    ) -> CallOutcome:
         tokens, pico = outcome.tokens_in + outcome.tokens_out, 0
         if outcome.fault in MAYBE_PAID:
             tokens, pico = bid.tokens, bid.pico_usd
@@ -307,8 +313,12 @@ class Client:
         return replace(outcome, usd=pico / PICO)
 
     def _exchange(
-        self, provider: Provider, request: Request, messages: list[tuple[str, str]], number: int
-    ) -> Outcome:
+        self,
+        provider: Provider,
+        request: ChatRequest,
+        messages: list[tuple[str, str]],
+        number: int,
+    ) -> CallOutcome:
         began = time.perf_counter()
         form = provider.response_format(request.schema)
         line = wire.begin_wire(self.settings.timeout_s, lambda: self.ledger.sent(number))
@@ -394,5 +404,5 @@ def _pause(state: Any) -> float:
     return max(outcome.retry_after_s, jitter)
 
 
-def _fault(kind: str, detail: str, provider: Provider, key: str) -> Outcome:
-    return Outcome(fault=kind, detail=detail, model=provider.model, key=key)
+def _fault(kind: str, detail: str, provider: Provider, key: str) -> CallOutcome:
+    return CallOutcome(fault=kind, detail=detail, model=provider.model, key=key)

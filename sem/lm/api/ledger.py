@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS replies (
 
 
 @dataclass(frozen=True)
-class Cap:
+class SpendingCap:
     """The most an account may spend; None: no limit of that kind."""
 
     account: str
@@ -52,7 +52,7 @@ class Cap:
 
 
 @dataclass(frozen=True)
-class Bid:
+class RequestBid:
     """One HTTP request that wants to be sent: where, for which call, at most how much."""
 
     lane: str
@@ -62,7 +62,7 @@ class Bid:
 
 
 @dataclass(frozen=True)
-class Spent:
+class AccountTotals:
     """Sums of one account; `open_requests` were reserved and never settled (killed)."""
 
     requests: int
@@ -93,7 +93,7 @@ class Ledger:
             row = self._one("SELECT value FROM meta WHERE name = 'salt'")
             return typed_row(row, str)[0]
 
-    def reserve(self, bid: Bid, cap: Cap, limits: Limits) -> int | float | None:
+    def reserve(self, bid: RequestBid, cap: SpendingCap, limits: Limits) -> int | float | None:
         """Return the id of the reservation (int), seconds to wait (float), or None.
 
         The cap refuses.
@@ -165,7 +165,7 @@ class Ledger:
         except ValueError:
             return None
 
-    def spent(self, account: str) -> Spent:
+    def spent(self, account: str) -> AccountTotals:
         """Sums of `account` so far."""
         with self._faults():
             sums = self._one("SELECT requests, pico_usd FROM accounts WHERE account = ?", account)
@@ -173,7 +173,7 @@ class Ledger:
                 "SELECT count(*) FROM requests WHERE account = ? AND state = 'reserved'", account
             )
             requests, pico = typed_row(sums or (0, 0), int, int)
-        return Spent(requests, pico / 10**12, open_row[0])
+        return AccountTotals(requests, pico / 10**12, open_row[0])
 
     def damage(self) -> list[str]:
         """Return what SQLite's own check and the hashes of the replies find wrong.

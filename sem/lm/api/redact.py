@@ -28,7 +28,7 @@ def mask_secret(value: str) -> None:
         _registered.add(value.strip())
 
 
-def redacted(text: str) -> str:
+def redact_secrets(text: str) -> str:
     """Return `text` without the value of any secret and without what looks like a key."""
     for value in known_secrets():
         for spelling in _spellings(value):
@@ -65,10 +65,10 @@ class Redacting(logging.Filter):
     """Rewrites each record without keys, its arguments and its traceback too."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = redacted(record.getMessage())
+        record.msg = redact_secrets(record.getMessage())
         record.args = ()
         if record.exc_info:
-            record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = redact_secrets(logging.Formatter().formatException(record.exc_info))
             record.exc_info = None
         return True
 

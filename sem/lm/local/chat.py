@@ -355,7 +355,7 @@ def load_chat(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
     from transformers import AutoTokenizer
 
     renderers.check_renderer(renderer)
-    encodes = models.encodes(folder)
+    encodes = models.is_encoder_decoder(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if encodes:
         if renderer != renderers.TEMPLATE:
@@ -382,7 +382,7 @@ def stored_fingerprint(folder: Path) -> str:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return Chat(tokenizer, turns=not models.encodes(folder)).fingerprint()
+    return Chat(tokenizer, turns=not models.is_encoder_decoder(folder)).fingerprint()
 
 
 def _plan_end(tokenizer: Any) -> str:
@@ -390,7 +390,7 @@ def _plan_end(tokenizer: Any) -> str:
 
     A template that cannot be used is left out, so that the plan's turns are always a way out.
     """
-    _, closes = renderers.markers(tokenizer)
+    _, closes = renderers.turn_markers(tokenizer)
     if tokenizer.chat_template:
         try:
             tokenizer.chat_template = renderers.pin_template(tokenizer, is_strict=False)

@@ -258,12 +258,12 @@ MAX_REPEATS = 8
 
 
 @lru_cache(maxsize=64)
-def grammar(schema_text: str) -> str:
+def compile_grammar(schema_text: str) -> str:
     """Return the grammar of a JSON Schema; raise SemError when no decoder can hold to it."""
     from llguidance import LLMatcher
 
     root = jsonio.parse_json(schema_text)
-    text = jsonio.canonical_json(ordered(root, root))
+    text = jsonio.canonical_json(order_schema(root, root))
     compiled = LLMatcher.grammar_from_json_schema(text, overrides=OPTIONS)
     failed, messages = LLMatcher.validate_grammar_with_warnings(compiled)
     if failed:
@@ -274,14 +274,14 @@ def grammar(schema_text: str) -> str:
     return compiled
 
 
-def ordered(kind: Any, root: Any) -> Any:
+def order_schema(kind: Any, root: Any) -> Any:
     """Return `kind` of the document `root` as the compiler must read it to keep the taught order.
 
     Answers are taught with sorted keys. Canonical text sorts properties; the parts of an `allOf`
     are merged first, as the compiler would write one part's keys after the other's.
     """
     if isinstance(kind, list):
-        return [ordered(inner, root) for inner in kind]
+        return [order_schema(inner, root) for inner in kind]
     if not isinstance(kind, dict):
         return kind
     parts = kind.get("allOf")
@@ -290,19 +290,19 @@ def ordered(kind: Any, root: Any) -> Any:
     held = shape.resolve_shape(kind, root) if is_open or "unevaluatedProperties" in kind else None
     if held and held.get("properties") and not {"allOf", "anyOf"} & held.keys():
         kind = held
-    return {key: ordered(inner, root) for key, inner in kind.items()}
+    return {key: order_schema(inner, root) for key, inner in kind.items()}
 
 
-def unenforced(schema_text: str) -> list[str]:
+def unenforced_constraints(schema_text: str) -> list[str]:
     """Return what of a JSON Schema the mask does not hold to, as llguidance says it."""
     from llguidance import LLMatcher
 
-    return list(LLMatcher.validate_grammar_with_warnings(grammar(schema_text))[1])
+    return list(LLMatcher.validate_grammar_with_warnings(compile_grammar(schema_text))[1])
 
 
 def shortest_answer(vocabulary: Vocabulary, schema_text: str) -> list[int]:
     """Return the tokens of a short answer to the JSON Schema `schema_text`, the stop included."""
-    return list(_Row(vocabulary, schema_text).plan)
+    return list(_ConstrainedRow(vocabulary, schema_text).plan)
 
 
 class Mask:
@@ -318,7 +318,7 @@ class Mask:
         self.start: int | None = None  # width of the prompts
         # Row -> tokens it had said when it was made to end.
         self.closed_at: dict[int, int] = {}
-        self.rows = [_Row(vocabulary, text) for text in schemas]
+        self.rows = [_ConstrainedRow(vocabulary, text) for text in schemas]
         needed = max(len(row.plan) for row in self.rows)
         if needed > room:
             raise SemError(
@@ -362,7 +362,7 @@ class Mask:
         return scores
 
 
-class _Row:
+class _ConstrainedRow:
     """One answer: what of it is said, and the shortest way to its end."""
 
     def __init__(self, vocabulary: Vocabulary, schema_text: str) -> None:
@@ -370,7 +370,7 @@ class _Row:
 
         self.vocabulary = vocabulary
         self.schema_text = schema_text
-        self.matcher = LLMatcher(vocabulary.guide, grammar(schema_text))
+        self.matcher = LLMatcher(vocabulary.guide, compile_grammar(schema_text))
         self.spoken: list[int] = []
         self.position = Position()
         # A draft of prompt lookup may hold what its place forbids: it is thrown away from there.

@@ -42,7 +42,7 @@ class Hardware:
         return asdict(self)
 
 
-def detect() -> Hardware:
+def detect_hardware() -> Hardware:
     """Return the best device here; SEM_DEVICE=cpu keeps off the GPU. Imports torch."""
     import torch
 
@@ -55,7 +55,7 @@ def detect() -> Hardware:
     return Hardware("cpu", cpu_name(), ram_gib(), _threads(), _cpu_dtype())
 
 
-def described(text: str) -> Hardware:
+def parse_device(text: str) -> Hardware:
     """Return what `--device` names.
 
     Cpu, cuda, or a GPU elsewhere with its memory in GiB as cuda:24.

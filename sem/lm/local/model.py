@@ -38,7 +38,7 @@ def load_model(folder: Path, dtype: str, device: str = "cpu", **options: Any) ->
     return (model if options else model.to(device)).eval()
 
 
-def skeleton(folder: Path) -> Any:
+def load_skeleton(folder: Path) -> Any:
     """Return the model in `folder` without its weights: names and shapes, in no time."""
     import torch
     from transformers import AutoConfig
@@ -65,10 +65,10 @@ def is_transposed(layer: Any) -> bool:
 def _class(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    return AutoModelForSeq2SeqLM if encodes(folder) else AutoModelForCausalLM
+    return AutoModelForSeq2SeqLM if is_encoder_decoder(folder) else AutoModelForCausalLM
 
 
-def encodes(folder: Path) -> bool:
+def is_encoder_decoder(folder: Path) -> bool:
     """Return True if the model in `folder` is an encoder-decoder by its config.json."""
     return bool(read_config(folder / "config.json").get("is_encoder_decoder"))
 
@@ -83,7 +83,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _attention(folder: Path) -> str | None:
     # T5 adds a bias to its scores, for which transformers has no fused attention.
-    return None if encodes(folder) else "sdpa"
+    return None if is_encoder_decoder(folder) else "sdpa"
 
 
 def merge_adapter(model: Any, adapter: Path) -> Any:
@@ -94,9 +94,11 @@ def merge_adapter(model: Any, adapter: Path) -> Any:
     config = files.read_object(adapter / "adapter_config.json")
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as tensors:
         if config.get("method") == "full":
-            put(model, {name: tensors.get_tensor(name) for name in tensors.keys()}, adapter)  # noqa: SIM118
+            set_weights(
+                model, {name: tensors.get_tensor(name) for name in tensors.keys()}, adapter
+            )  # noqa: SIM118
         else:
-            _add(model, tensors, scale(config), bool(config.get("use_dora")))
+            _add(model, tensors, lora_scale(config), bool(config.get("use_dora")))
     if not all(torch.isfinite(p).all() for p in model.parameters()):
         raise SemError(f"{adapter}: holds values that are not finite", "train it again")
     return model
@@ -118,7 +120,7 @@ def _add(model: Any, tensors: Any, factor: float, dora: bool) -> None:
             weight.copy_((whole.T if turned else whole).to(weight.dtype))
 
 
-def put(model: Any, tensors: dict[str, Any], folder: Path) -> None:
+def set_weights(model: Any, tensors: dict[str, Any], folder: Path) -> None:
     """Set `model`'s weights to `tensors`, by name.
 
     Raise SemError when one is missing or of another shape.
@@ -138,7 +140,7 @@ def put(model: Any, tensors: dict[str, Any], folder: Path) -> None:
             weight.copy_(tensors[name].to(weight.dtype))
 
 
-def scale(config: dict[str, Any]) -> float:
+def lora_scale(config: dict[str, Any]) -> float:
     """Return what B·A is multiplied by: alpha/r, or alpha/sqrt(r) for rank-stabilised LoRA."""
     unsupported = [k for k in ("rank_pattern", "alpha_pattern") if config.get(k)]
     if unsupported:
@@ -214,7 +216,7 @@ def _is_foreign(key: str, value: Any) -> bool:
     return isinstance(value, str) and (names_class or (asks and bool(set(value) & set("/:"))))
 
 
-def misfits(folder: Path) -> dict[str, set[str]]:
+def find_misfit_tensors(folder: Path) -> dict[str, set[str]]:
     """Return which tensors in `folder` do not fit its config.json, by kind; reads no weights."""
     refuse_foreign_code(folder)
     _, facts = _class(folder).from_pretrained(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 
 TEMPLATE, PLAN = "template", "plan"
 RENDERERS = (TEMPLATE, PLAN)
@@ -57,10 +57,12 @@ _FOLD = (
 def check_renderer(renderer: str) -> None:
     """Check that `renderer` is one that there is; raise SemError when not."""
     if renderer not in RENDERERS:
-        raise SemError(f"train.yaml: renderer {renderer!r}", nearest(renderer, RENDERERS))
+        raise SemError(
+            f"train.yaml: renderer {renderer!r}", suggest_nearest_name(renderer, RENDERERS)
+        )
 
 
-def markers(tokenizer: Any) -> tuple[str, str]:
+def turn_markers(tokenizer: Any) -> tuple[str, str]:
     """Return what opens and closes a turn in `tokenizer`; SemError without such tokens."""
     vocabulary = tokenizer.get_vocab()
     for pair in MARKERS:
@@ -72,7 +74,7 @@ def markers(tokenizer: Any) -> tuple[str, str]:
 
 def plan_template(tokenizer: Any, ends: str) -> str:
     """Return the template of the plan's turns for `tokenizer`, the model's ending with `ends`."""
-    opens, closes = markers(tokenizer)
+    opens, closes = turn_markers(tokenizer)
     tokens = {"OPENS": opens, "CLOSES": closes, "ENDS": ends}
     text = _PLAN
     for name, token in tokens.items():
@@ -237,7 +239,7 @@ def save_template(template: str, folder: Path) -> None:
     path = folder / "tokenizer_config.json"
     config = files.read_object(path) if path.exists() else {}
     if config.pop("chat_template", None) is not None:
-        files.write_file(path, jsonio.pretty(config))
+        files.write_file(path, jsonio.pretty_json(config))
 
 
 def _begins(tokenizer: Any, opens: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm.weights.gguf_reader import HINT, KINDS, Gguf, read_gguf
+from sem.lm.weights.gguf_reader import HINT, KINDS, Gguf, read_gguf_file
 
 # The tokenizer inside a GGUF file, as the tokenizer.json that transformers loads.
 #
@@ -266,7 +266,7 @@ LOCAL_ROPE_BASE = 10_000.0
 
 def convert_gguf(source: Path, folder: Path) -> None:
     """Write config, weights and tokenizer of the GGUF file `source` into `folder`."""
-    gguf = read_gguf(source)
+    gguf = read_gguf_file(source)
     config = _config(gguf)
     _save_weights(gguf, config, folder / "model.safetensors")
     tokenizer_config = save_gguf_tokenizer(gguf, folder)
@@ -278,7 +278,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
         ("generation_config.json", generation),
         ("tokenizer_config.json", tokenizer_config),
     ):
-        files.write_file(folder / name, jsonio.pretty(content))
+        files.write_file(folder / name, jsonio.pretty_json(content))
 
 
 def _config(gguf: Gguf) -> dict[str, Any]:

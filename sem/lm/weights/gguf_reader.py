@@ -92,7 +92,7 @@ Parts = tuple[dict[str, Any], dict[str, Tensor]]
 HINT = "it is not a whole GGUF file of a supported model; fetch it again"
 
 
-def read_gguf(path: Path) -> Gguf:
+def read_gguf_file(path: Path) -> Gguf:
     """Return the GGUF file at `path`.
 
     Raise SemError when any part of its header cannot be trusted.

@@ -71,7 +71,7 @@ def convert_onnx(folder: Path) -> None:
         ("generation_config.json", SPECIAL),
         ("tokenizer_config.json", TOKENIZER),
     ):
-        files.write_file(folder / name, jsonio.pretty(content))
+        files.write_file(folder / name, jsonio.pretty_json(content))
 
 
 def _weights(path: Path, theirs: str, ours: str) -> dict[str, Any]:

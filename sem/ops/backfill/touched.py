@@ -19,8 +19,8 @@ from sem.dataset.html import markup
 from sem.dataset.split import snapshot
 from sem.dataset.store import migrate, spec_archive, store
 from sem.dataset.store.examples_table import RawRow
-from sem.dataset.store.spec_archive import Touched
-from sem.ops.backfill.work_queue import Work
+from sem.dataset.store.spec_archive import TouchedSlots
+from sem.ops.backfill.work_queue import RowWork
 
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 MIGRATE, RELABEL, RECLEAN = "migrate", "relabel", "reclean"
@@ -31,18 +31,18 @@ NOTE = "backfill"
 
 
 @dataclass
-class Change:
+class BackfillChange:
     """What is not as it was, by task, and why rows are left out."""
 
     since: str
-    tasks: dict[str, Touched] = field(default_factory=dict)
+    tasks: dict[str, TouchedSlots] = field(default_factory=dict)
     migrations: dict[str, list[migrate.Migration]] = field(default_factory=dict)
     # The current one, when the clean set was made by another.
     cleaner: str | None = None
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
+def resolve_since_snapshot(project: Project, text: str) -> tuple[str, dict[str, Any]]:
     """Return the snapshot `text` means, a version or the newest one of a day, and its ledger
     entry.
     """
@@ -62,14 +62,14 @@ def since(project: Project, text: str) -> tuple[str, dict[str, Any]]:
     return name, entries[name]
 
 
-def change_since(project: Project, text: str) -> Change:
+def change_since(project: Project, text: str) -> BackfillChange:
     """Return what differs between the snapshot that `text` means and what is current."""
-    name, entry = since(project, text)
-    change = Change(name, migrations=migrate.load_migrations(project))
+    name, entry = resolve_since_snapshot(project, text)
+    change = BackfillChange(name, migrations=migrate.load_migrations(project))
     for task, spec in sorted(project.tasks.items()):
         was = entry["tasks"].get(task)
         if was is not None and was != spec.fingerprint():
-            touched_slots = spec_archive.touched(
+            touched_slots = spec_archive.find_touched_slots(
                 spec_archive.find_archived_spec(project, task, was), spec
             )
             if touched_slots.slots:
@@ -82,34 +82,34 @@ def change_since(project: Project, text: str) -> Change:
     return change
 
 
-def work(project: Project, change: Change) -> Iterator[Work]:
+def plan_backfill_work(project: Project, change: BackfillChange) -> Iterator[RowWork]:
     """Yield the work that `change` asks for, row by row; rows left out are counted in it."""
     reclean = target_of_cleaning(project)
-    with store.reading(project.store) as opened:
+    with store.open_store(project.store) as opened:
         for row in opened.rows():
             if row.task in project.tasks and row.id:
                 yield from _row(project, row, change, reclean)
 
 
-def _row(project: Project, row: RawRow, change: Change, reclean: str) -> Iterator[Work]:
+def _row(project: Project, row: RawRow, change: BackfillChange, reclean: str) -> Iterator[RowWork]:
     name, task, meta = str(row.id), str(row.task), _meta(row)
     listed = change.migrations.get(task, [])
     pending = [migration for migration in listed if migration.to > migrate.schema_version(meta)]
     moved = {slot for migration in pending for step in migration.steps for slot in step.slots}
     if pending:
-        yield Work(MIGRATE, name, task, tuple(sorted(moved)), f"version {listed[-1].to}")
+        yield RowWork(MIGRATE, name, task, tuple(sorted(moved)), f"version {listed[-1].to}")
     fingerprint = project.tasks[task].fingerprint()
     # A migration says what becomes of its slots, also where it was done before.
     moved |= {slot for migration in listed for step in migration.steps for slot in step.slots}
-    slots = tuple(s for s in change.tasks.get(task, Touched()).slots if s not in moved)
+    slots = tuple(s for s in change.tasks.get(task, TouchedSlots()).slots if s not in moved)
     if slots and meta.get("reference_source") == "human":
         change.left_out["a person wrote the reference"] += 1
     elif slots and any(note.get("spec") == fingerprint for note in meta.get(NOTE, [])):
         change.left_out["relabelled before"] += 1
     elif slots:
-        yield Work(RELABEL, name, task, slots, fingerprint)
+        yield RowWork(RELABEL, name, task, slots, fingerprint)
     if change.cleaner:
-        yield Work(RECLEAN, name, task, (), reclean)
+        yield RowWork(RECLEAN, name, task, (), reclean)
 
 
 def _meta(row: RawRow) -> dict[str, Any]:

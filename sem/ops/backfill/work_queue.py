@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS starts (at REAL NOT NULL);
 
 
 @dataclass(frozen=True)
-class Work:
+class RowWork:
     """What is to be done to one row; `target` names the state it leads to."""
 
     # Migrate | relabel | reclean.
@@ -48,11 +48,11 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Item:
+class QueueItem:
     """Work that a worker holds, and how often it was begun."""
 
     number: int
-    work: Work
+    work: RowWork
     tries: int
 
 
@@ -77,12 +77,12 @@ class Queue:
     def _faults(self) -> AbstractContextManager[None]:
         return sqlite_faults(self.path, HOLDS)
 
-    def add(self, items: Iterable[Work]) -> int:
+    def add(self, items: Iterable[RowWork]) -> int:
         """Queue what is not there yet, whatever became of it; how much that was."""
         with self._writing():
             return sum(self._add(work) for work in items)
 
-    def _add(self, work: Work) -> int:
+    def _add(self, work: RowWork) -> int:
         slots = jsonio.canonical_json(list(work.slots))
         values = (work.key, work.kind, work.row, work.task, slots, work.target, QUEUED)
         cursor = self._db.execute(
@@ -100,7 +100,7 @@ class Queue:
         lease_s: float,
         most: int,
         per_minute: int | None = None,
-    ) -> list[Item]:
+    ) -> list[QueueItem]:
         """Return at most `most` items of `kind` for `worker` until `now` + `lease_s`, fewer when
         the pace says so.
 
@@ -129,7 +129,7 @@ class Queue:
 
     def done(
         self,
-        item: Item,
+        item: QueueItem,
         worker: str,
         now: float,
         before: str | None,
@@ -139,12 +139,12 @@ class Queue:
         """Settle `item`; False when `worker` does not hold it any more, and nothing is changed."""
         return self._settle(item, worker, now, (DONE, None, before, after, result))
 
-    def failed(self, item: Item, worker: str, now: float, reason: str, tries: int) -> bool:
+    def failed(self, item: QueueItem, worker: str, now: float, reason: str, tries: int) -> bool:
         """Give `item` back, or end it as failed after `tries`."""
         state = FAILED if item.tries >= tries else QUEUED
         return self._settle(item, worker, now, (state, reason[:300], None, None, None))
 
-    def give_back(self, item: Item, worker: str, now: float) -> bool:
+    def give_back(self, item: QueueItem, worker: str, now: float) -> bool:
         """Give `item` back as if it had not been begun."""
         held = self._settle(item, worker, now, (QUEUED, None, None, None, None))
         with self._writing():
@@ -153,7 +153,9 @@ class Queue:
             )
         return held
 
-    def _settle(self, item: Item, worker: str, now: float, values: tuple[str | None, ...]) -> bool:
+    def _settle(
+        self, item: QueueItem, worker: str, now: float, values: tuple[str | None, ...]
+    ) -> bool:
         with self._writing():
             cursor = self._db.execute(
                 "UPDATE items SET state = ?, reason = ?, before = ?, after = ?, result = ?, "
@@ -207,7 +209,7 @@ class Queue:
             yield
 
 
-def _item(row: tuple[object, ...]) -> Item:
+def _item(row: tuple[object, ...]) -> QueueItem:
     number, kind, name, task, slots, target, tries = typed_row(
         row, int, str, str, str, str, str, int
     )
@@ -217,4 +219,4 @@ def _item(row: tuple[object, ...]) -> Item:
         raise sqlite3.DatabaseError("the slots of an item are not JSON") from error
     if not isinstance(named, list):
         raise sqlite3.DatabaseError("the slots of an item are not a list")
-    return Item(number, Work(kind, name, task, tuple(named), target), tries + 1)
+    return QueueItem(number, RowWork(kind, name, task, tuple(named), target), tries + 1)

@@ -15,7 +15,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.ops.cloud import cloud_task
-from sem.ops.cloud.cloud_task import Wanted
+from sem.ops.cloud.cloud_task import CloudMachine
 
 SKY = ("uvx", "--from", "skypilot[{cloud}]==0.14.1", "sky")
 UNKNOWN = "cost unknown: ask `sky show-gpus`"
@@ -26,14 +26,14 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Tools:
+class CloudTools:
     """The programs that are called, as argv; another `sky` where one is installed already."""
 
     sky: tuple[str, ...]
     rsync: tuple[str, ...] = ("rsync", "-rt", "--partial")
 
     @classmethod
-    def of(cls, cloud: str) -> "Tools":
+    def of(cls, cloud: str) -> "CloudTools":
         extra = cloud.partition("/")[0]
         return cls(tuple(word.format(cloud=extra) for word in SKY))
 
@@ -42,15 +42,15 @@ class Tools:
         return _run([*self.sky, *words])
 
 
-def write_cloud_task(project: Project, run: Run, machine: Wanted) -> Path:
+def write_cloud_task(project: Project, run: Run, machine: CloudMachine) -> Path:
     """Stage what `run` needs and write its task; the path of the YAML."""
     if run.folder is None or run.is_finished:
         raise SemError(f"run {run.id} is finished", "prepare a new one with `fab train.prepare`")
     home = project.root / "models" / project.sem / "cloud" / run.id
-    listed = cloud_task.staged(project, run, home / "workdir")
+    listed = cloud_task.stage_run_files(project, run, home / "workdir")
     size = sum(entry["size"] for entry in listed)
-    console.note(f"to send: {len(listed):,} files, {size:,} bytes; no key is among them")
-    document = cloud_task.task(project, run, machine, home / "workdir")
+    console.print_note(f"to send: {len(listed):,} files, {size:,} bytes; no key is among them")
+    document = cloud_task.build_cloud_task(project, run, machine, home / "workdir")
     return files.write_file(home / "task.yaml", cloud_task.task_yaml(document))
 
 
@@ -67,15 +67,15 @@ def refuse_cpu(run: Run) -> None:
         )
 
 
-def price(tools: Tools, path: Path) -> bool:
+def show_rental_price(tools: CloudTools, path: Path) -> bool:
     """Show what SkyPilot would rent for the task in `path` and its price; whether it could say."""
     if tools.call("launch", "--dryrun", "--yes", str(path)) == 0:
         return True
-    console.note(UNKNOWN)
+    console.print_note(UNKNOWN)
     return False
 
 
-def train_on_cloud(project: Project, run: Run, machine: Wanted, tools: Tools) -> bool:
+def train_on_cloud(project: Project, run: Run, machine: CloudMachine, tools: CloudTools) -> bool:
     """Rent, train, fetch and end; whether the run is finished here.
 
     However this ends, by an error or ^C too, the machine is ended; it also ends itself when idle.
@@ -87,24 +87,26 @@ def train_on_cloud(project: Project, run: Run, machine: Wanted, tools: Tools) ->
     with _rented(tools, name):
         for attempt in range(1, ATTEMPTS + 1):
             path = write_cloud_task(project, run, machine)
-            if not price(tools, path):
+            if not show_rental_price(tools, path):
                 raise SemError(UNKNOWN, "nothing was rented; check `sky check`")
             with _fetching(project, run, tools, came):
                 code = tools.call("launch", "--yes", "--down", "--cluster", name, str(path))
             reached = fetch_run(project, run, tools, came)
-            if cloud_task.taken(run, came):
+            if cloud_task.accept_cloud_results(run, came):
                 return True
             if reached or not machine.spot:
                 raise SemError(
                     f"run {run.id} did not finish in the cloud (sky ended with {code})",
                     "its checkpoints are here: `fab ops.launch` or `fab train.resume` goes on",
                 )
-            console.note(f"machine {attempt} was taken away: going on from the last checkpoint")
+            console.print_note(
+                f"machine {attempt} was taken away: going on from the last checkpoint"
+            )
             tools.call("down", "--yes", name)
     raise SemError(f"{ATTEMPTS} machines were taken away", "leave --spot out, or try later")
 
 
-def fetch_run(project: Project, run: Run, tools: Tools, came: Path) -> bool:
+def fetch_run(project: Project, run: Run, tools: CloudTools, came: Path) -> bool:
     """Copy the run's folder from the machine to `came`; whether it could be reached."""
     came.mkdir(parents=True, exist_ok=True)
     name = cloud_task.name_of(project, run)
@@ -113,19 +115,19 @@ def fetch_run(project: Project, run: Run, tools: Tools, came: Path) -> bool:
 
 
 @contextmanager
-def _rented(tools: Tools, name: str) -> Iterator[None]:
+def _rented(tools: CloudTools, name: str) -> Iterator[None]:
     try:
         yield
     finally:
         if tools.call("down", "--yes", name) != 0:
-            console.note(
+            console.print_note(
                 f"sky did not confirm that {name} is gone: look with `sky status`; it ends "
                 f"itself after {cloud_task.IDLE_MINUTES} idle minutes"
             )
 
 
 @contextmanager
-def _fetching(project: Project, run: Run, tools: Tools, came: Path) -> Iterator[None]:
+def _fetching(project: Project, run: Run, tools: CloudTools, came: Path) -> Iterator[None]:
     """Fetch checkpoints again and again as long as this is open."""
     ended = threading.Event()
 

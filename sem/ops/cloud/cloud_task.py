@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CloudMachine:
     """What is rented and for how much at most; `max_cost` in US dollars for the whole run."""
 
     cloud: str = "runpod"
@@ -62,7 +62,7 @@ def name_of(project: Project, run: Run) -> str:
     return f"sem-{re.sub('[^a-z0-9]', '-', f'{project.sem}-{run.id}'.lower())}"
 
 
-def task(project: Project, run: Run, machine: Wanted, folder: Path) -> Json:
+def build_cloud_task(project: Project, run: Run, machine: CloudMachine, folder: Path) -> Json:
     """Return what SkyPilot is asked for; `folder` is what it sends. No variable holds a secret."""
     train = f"scripts/train_run.py --sem={project.sem} --run={run.id} --resume"
     if machine.count > 1:
@@ -93,10 +93,10 @@ def task_yaml(document: Json) -> str:
     head = (
         "# SkyPilot task, written by `fab ops.launch`; sky launch --dryrun shows what it costs\n"
     )
-    return head + jsonio.pretty(document)
+    return head + jsonio.pretty_json(document)
 
 
-def staged(project: Project, run: Run, folder: Path) -> list[Json]:
+def stage_run_files(project: Project, run: Run, folder: Path) -> list[Json]:
     """Fill `folder` with what `run` needs and nothing else; name, size and sha256 of each file.
 
     Code, the sem's settings and snapshot, run.json, the base weights where they are ours, and
@@ -118,7 +118,7 @@ def staged(project: Project, run: Run, folder: Path) -> list[Json]:
         parts.append(
             (project.root, [*_below(project, newest), str(log.relative_to(project.root))])
         )
-    listed = [(root, entry) for root, paths in parts for entry in push.listed(root, paths)]
+    listed = [(root, entry) for root, paths in parts for entry in push.hash_files(root, paths)]
     for root, entry in listed:
         _put(root / entry["path"], folder / entry["path"])
     return [entry for _, entry in listed]
@@ -143,7 +143,7 @@ def _put(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def taken(run: Run, came: Path) -> bool:
+def accept_cloud_results(run: Run, came: Path) -> bool:
     """Give what `came` from the cloud its place in `run`; whether the run is finished.
 
     SemError names a file whose hash is not the one its manifest says; nothing is placed then.
@@ -165,7 +165,7 @@ def taken(run: Run, came: Path) -> bool:
     sealed = came / manifest.NAME
     if not sealed.exists():
         return False
-    facts = state.read_state(sealed, state.RunManifest)
+    facts = state.read_state_file(sealed, state.RunManifest)
     for name, digest in facts["adapter"].items():
         path = came / "adapter" / name
         actual = files.sha256_file(path) if path.is_file() else "missing"

@@ -24,7 +24,7 @@ FEWEST_SUBJECTS = 6
 
 
 @dataclass(frozen=True)
-class Subject:
+class SubjectPhrase:
     """A noun phrase: "a function" that "parses dates"."""
 
     # a, an, the or nothing.
@@ -33,7 +33,7 @@ class Subject:
     rest: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> "Subject":
+    def parse(cls, text: str) -> "SubjectPhrase":
         """Return the subject that `text` (`a function | that parses dates`) means."""
         first, _, rest = text.partition(SPLIT)
         match = ARTICLE.fullmatch(first)
@@ -50,9 +50,9 @@ class Subject:
         return f"{self.head} {self.rest}".strip()
 
     @property
-    def vague(self) -> "Subject":
+    def vague(self) -> "SubjectPhrase":
         """Return its head alone."""
-        return Subject(self.article, self.head)
+        return SubjectPhrase(self.article, self.head)
 
     @property
     def is_plural(self) -> bool:
@@ -63,7 +63,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Family:
+class TaskFamily:
     """What is alike in all requests of one kind."""
 
     family: str
@@ -94,35 +94,37 @@ class Family:
             )
 
 
-def load_families(root: Path) -> list[Family]:
+def load_families(root: Path) -> list[TaskFamily]:
     """Return every family below `root` in order of its name.
 
     Raise SemError when a name stands twice.
     """
-    by_name: dict[str, Family] = {}
+    by_name: dict[str, TaskFamily] = {}
     paths = sorted((root / FOLDER).glob("*.yaml"))
     if not paths:
         raise SemError(f"{root / FOLDER}: no families", "restore the folder with git")
     for path in paths:
         for values in settings.read_yaml(path) or []:
-            family = settings.build_settings(Family, {"category": path.stem, **values}, str(path))
+            family = settings.build_settings(
+                TaskFamily, {"category": path.stem, **values}, str(path)
+            )
             if family.family in by_name:
                 raise SemError(f"{path}: family {family.family!r} stands twice", "rename one")
             by_name[family.family] = family
     return [by_name[name] for name in sorted(by_name)]
 
 
-def filled(template: str, subject: Subject) -> str:
+def fill_template(template: str, subject: SubjectPhrase) -> str:
     """Return `template` about `subject`, its verbs agreeing."""
     if subject.is_plural:
         template = VERB.sub(_plural, template)
     definite = f"the {subject.head}"
     words = {"s": subject.whole, "the": definite, "bare": subject.head}
-    words |= {"S": capital(subject.whole), "The": capital(definite)}
+    words |= {"S": capitalise_first(subject.whole), "The": capitalise_first(definite)}
     return template.format_map(words)
 
 
-def capital(text: str) -> str:
+def capitalise_first(text: str) -> str:
     """Return `text` with its first letter a capital."""
     return text[:1].upper() + text[1:]
 

@@ -16,8 +16,8 @@ from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
 from sem.optimizer import layout
 from sem.optimizer.data import families, pairs
-from sem.optimizer.data.families import Family
-from sem.optimizer.data.pairs import Amounts, Pair
+from sem.optimizer.data.families import TaskFamily
+from sem.optimizer.data.pairs import PairAmounts, PromptPair
 
 # The file formats of pairs, in and out: training pairs, triplets, distillation, feedback.
 #
@@ -41,10 +41,10 @@ Row = tuple[str, str, str]
 
 
 @dataclass
-class Intake:
+class PairIntake:
     """Pairs that came in, and what was refused, by reason."""
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[PromptPair] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
 
     def take(self, source: str, rows: Iterable[Row]) -> None:
@@ -55,7 +55,9 @@ class Intake:
                 self.refused[reason] += 1
                 continue
             name = f"{source}.{number}"
-            self.pairs.append(Pair(name, prompt.strip(), target.strip(), category, source, prompt))
+            self.pairs.append(
+                PromptPair(name, prompt.strip(), target.strip(), category, source, prompt)
+            )
 
 
 def pair_fault(prompt: Any, target: Any) -> str | None:
@@ -66,13 +68,13 @@ def pair_fault(prompt: Any, target: Any) -> str | None:
         return "empty"
     if max(len(prompt), len(target)) > LONGEST:
         return "too_long"
-    flaws = layout.flaws(target.strip(), prompt.strip())
+    flaws = layout.find_rewrite_flaws(target.strip(), prompt.strip())
     return flaws[0] if flaws else None
 
 
-def read_pairs(path: Path) -> Intake:
+def read_pairs(path: Path) -> PairIntake:
     """Return the pairs in `path`, in whichever of the three formats it is."""
-    intake, value = Intake(), files.read_json(path)
+    intake, value = PairIntake(), files.read_json(path)
     if not isinstance(value, dict) or not FORMATS.keys() & value.keys():
         raise SemError(f"{path}: none of {', '.join(FORMATS)}", "see docs/optimizer.md, formats")
     for name, rows_of in FORMATS.items():
@@ -107,12 +109,12 @@ def _category(row: Any) -> str:
 FORMATS = {"training_pairs": _training, "triplets": _triplets, "distillation_pairs": _distilled}
 
 
-def feedback(path: Path) -> Intake:
+def load_feedback_pairs(path: Path) -> PairIntake:
     """Return the edited prompts in `path` that people found good.
 
     Every other row is counted by reason.
     """
-    intake = Intake()
+    intake = PairIntake()
     if not path.exists():
         return intake
     good: dict[str, Row] = {}
@@ -141,29 +143,32 @@ def _unfit(row: Any) -> str | None:
     return None
 
 
-def write_training(path: Path, pairs: Sequence[Pair], description: str) -> Path:
+def write_training(path: Path, pairs: Sequence[PromptPair], description: str) -> Path:
     """Write `pairs` to `path` as training pairs.
 
     Family and subject stand beside the three keys.
     """
     rows = [pair.as_json() for pair in pairs]
     value = {"training_pairs": rows, "count": len(rows), "description": description}
-    return files.write_file(path, jsonio.pretty(value))
+    return files.write_file(path, jsonio.pretty_json(value))
 
 
-def load_training(path: Path) -> list[Pair]:
+def read_training_pairs(path: Path) -> list[PromptPair]:
     """Return the pairs that `write_training` wrote to `path`."""
     rows = files.read_json(path)["training_pairs"]
-    return [Pair(**row) for row in rows]
+    return [PromptPair(**row) for row in rows]
 
 
-def write_triplets(path: Path, pairs: Sequence[Pair]) -> Path:
+def write_triplets(path: Path, pairs: Sequence[PromptPair]) -> Path:
     """Write `pairs` to `path` as contrastive triplets: the rewrite against two that are worse."""
-    value = {"triplets": triplets(pairs), "metadata": {"negatives": "another family's, and flat"}}
-    return files.write_file(path, jsonio.pretty(value))
+    value = {
+        "triplets": build_triplets(pairs),
+        "metadata": {"negatives": "another family's, and flat"},
+    }
+    return files.write_file(path, jsonio.pretty_json(value))
 
 
-def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+def build_triplets(pairs: Sequence[PromptPair]) -> list[dict[str, Any]]:
     """Return a triplet of each of `pairs`.
 
     Its negatives are the rewrite of a pair of another family around this prompt, which has the
@@ -186,15 +191,15 @@ def triplets(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     return rows
 
 
-def _around(other: Pair, prompt: str) -> str:
+def _around(other: PromptPair, prompt: str) -> str:
     return other.target.replace(f"Task: {other.input}\n", f"Task: {prompt}\n", 1)
 
 
-def write_distillation(path: Path, pairs: Sequence[Pair]) -> Path:
+def write_distillation(path: Path, pairs: Sequence[PromptPair]) -> Path:
     """Write `pairs` to `path` as distillation pairs."""
     rows = [{"raw": p.input, "teacher": p.target, "category": p.category} for p in pairs]
     value = {"distillation_pairs": rows, "triplets": []}
-    return files.write_file(path, jsonio.pretty(value))
+    return files.write_file(path, jsonio.pretty_json(value))
 
 
 CONFIG = "configs/optimizer/data.yaml"
@@ -205,7 +210,7 @@ DESCRIPTION = "vague prompts and their structured rewrites, made from configs/op
 
 
 @dataclass(frozen=True)
-class DataSettings(Amounts):
+class DataSettings(PairAmounts):
     """data.yaml; what each key moves is said beside it."""
 
     near_duplicate: float = 0.8
@@ -214,10 +219,10 @@ class DataSettings(Amounts):
 
 
 @dataclass(frozen=True)
-class Made:
+class OptimizerData:
     """Pairs by part, and what was left out, by reason."""
 
-    parts: dict[str, list[Pair]]
+    parts: dict[str, list[PromptPair]]
     left_out: Counter[str]
 
     def counts(self) -> dict[str, Any]:
@@ -233,10 +238,12 @@ class Made:
         }
 
 
-def build_pairs(root: Path, data_settings: DataSettings, imports: Sequence[Path] = ()) -> Made:
+def build_pairs(
+    root: Path, data_settings: DataSettings, imports: Sequence[Path] = ()
+) -> OptimizerData:
     """Return every pair that `root`'s families, feedback and `imports` give, checked and split."""
     all_families = families.load_families(root)
-    ways = pairs.phrasings(root)
+    ways = pairs.load_phrasings(root)
     left_out: Counter[str] = Counter()
     all_pairs = [
         pair
@@ -245,23 +252,25 @@ def build_pairs(root: Path, data_settings: DataSettings, imports: Sequence[Path]
     ]
     all_pairs = _distinct(all_pairs, data_settings.near_duplicate, left_out)
     all_pairs = _one_meaning(all_pairs, left_out)
-    part_of = split(all_families, data_settings)
-    parts: dict[str, list[Pair]] = {name: [] for name in PARTS}
+    part_of = split_families(all_families, data_settings)
+    parts: dict[str, list[PromptPair]] = {name: [] for name in PARTS}
     for pair in all_pairs:
         parts[part_of[pair.family]].append(pair)
     held = {_key(pair) for name in ("val", "test") for pair in parts[name]}
     intakes = [read_pairs(path) for path in imports]
-    intakes.append(feedback(root / FOLDER / FEEDBACK))
+    intakes.append(load_feedback_pairs(root / FOLDER / FEEDBACK))
     for intake in intakes:
         left_out.update(intake.refused)
         fresh = [pair for pair in intake.pairs if _key(pair) not in held]
         left_out["held_out"] += len(intake.pairs) - len(fresh)
         parts["train"] += fresh
     parts["train"] = _one_meaning(parts["train"], left_out, newest=True)
-    return Made(parts, +left_out)
+    return OptimizerData(parts, +left_out)
 
 
-def split(all_families: Sequence[Family], data_settings: DataSettings) -> dict[str, str]:
+def split_families(
+    all_families: Sequence[TaskFamily], data_settings: DataSettings
+) -> dict[str, str]:
     """Return the part of each family: some of every category are held out, the rest is train."""
     part_of = {}
     for category in sorted({family.category for family in all_families}):
@@ -278,11 +287,13 @@ def split(all_families: Sequence[Family], data_settings: DataSettings) -> dict[s
     return part_of
 
 
-def _distinct(all_pairs: list[Pair], threshold: float, left_out: Counter[str]) -> list[Pair]:
+def _distinct(
+    all_pairs: list[PromptPair], threshold: float, left_out: Counter[str]
+) -> list[PromptPair]:
     """Return `all_pairs` without the subjects whose rewrite says nearly the same as another
     subject's.
     """
-    first: dict[tuple[str, str], Pair] = {}
+    first: dict[tuple[str, str], PromptPair] = {}
     for pair in all_pairs:
         first.setdefault((pair.family, pair.subject), pair)
     names = list(first)
@@ -292,7 +303,7 @@ def _distinct(all_pairs: list[Pair], threshold: float, left_out: Counter[str]) -
     return [pair for pair in all_pairs if (pair.family, pair.subject) not in duplicates]
 
 
-def _said(pair: Pair) -> str:
+def _said(pair: PromptPair) -> str:
     """Return what `pair`'s rewrite says besides the words of its layout."""
     parts = layout.read_layout(pair.target)
     if parts is None:
@@ -302,13 +313,13 @@ def _said(pair: Pair) -> str:
 
 
 def _one_meaning(
-    all_pairs: list[Pair], left_out: Counter[str], newest: bool = False
-) -> list[Pair]:
+    all_pairs: list[PromptPair], left_out: Counter[str], newest: bool = False
+) -> list[PromptPair]:
     """Return `all_pairs` with one rewrite for each prompt: the first, or the `newest`.
 
     A prompt that two families would answer differently ("write a script") is nobody's.
     """
-    by_prompt: dict[str, list[Pair]] = {}
+    by_prompt: dict[str, list[PromptPair]] = {}
     for pair in all_pairs:
         by_prompt.setdefault(_key(pair), []).append(pair)
     unique_pairs = []
@@ -321,11 +332,11 @@ def _one_meaning(
     return unique_pairs
 
 
-def _key(pair: Pair) -> str:
+def _key(pair: PromptPair) -> str:
     return layout.fold_layout_text(pair.input).casefold()
 
 
-def save_pairs(root: Path, dataset: Made, data_settings: DataSettings) -> Path:
+def save_pairs(root: Path, dataset: OptimizerData, data_settings: DataSettings) -> Path:
     """Write `dataset` below `root` in all three formats, and data.json with their hashes."""
     folder = root / FOLDER
     written = [
@@ -343,10 +354,10 @@ def save_pairs(root: Path, dataset: Made, data_settings: DataSettings) -> Path:
         },
         "files": {path.name: files.sha256_file(path) for path in written},
     }
-    return files.write_file(folder / FACTS, jsonio.pretty(facts))
+    return files.write_file(folder / FACTS, jsonio.pretty_json(facts))
 
 
-def load_pairs(root: Path, part: str) -> list[Pair]:
+def load_pairs(root: Path, part: str) -> list[PromptPair]:
     """Return the pairs of `part` below `root`.
 
     Raise SemError when the file is not the one data.json names.
@@ -355,12 +366,14 @@ def load_pairs(root: Path, part: str) -> list[Pair]:
     path = folder / f"{part}.json"
     if not (folder / FACTS).exists():
         raise SemError(f"{folder}: no data", "make it with `fab optimizer.data`")
-    hashes = state.read_state(folder / FACTS, state.HashedFiles).get("files", {})
+    hashes = state.read_state_file(folder / FACTS, state.HashedFiles).get("files", {})
     if hashes.get(path.name) != files.sha256_file(path):
         raise SemError(f"{path} is not what {FACTS} says", "make it again: `fab optimizer.data`")
-    return load_training(path)
+    return read_training_pairs(path)
 
 
 def pair_settings(root: Path, overrides: Sequence[str] = ()) -> DataSettings:
     """data.yaml below `root`; `overrides` (`data.key=value`) win."""
-    return settings.load_settings(DataSettings, root / CONFIG, settings.own("data", overrides))
+    return settings.load_settings(
+        DataSettings, root / CONFIG, settings.strip_override_prefix("data", overrides)
+    )

@@ -9,14 +9,14 @@ from sem.core import settings
 from sem.core.errors import SemError
 from sem.optimizer import layout
 from sem.optimizer.data import families
-from sem.optimizer.data.families import Family, Subject, capital
+from sem.optimizer.data.families import SubjectPhrase, TaskFamily, capitalise_first
 from sem.optimizer.layout import Layout
 
 PHRASINGS = "configs/optimizer/phrasings.yaml"
 
 
 @dataclass(frozen=True)
-class Pair:
+class PromptPair:
     """A vague prompt (`input`) and the prompt it should become (`target`)."""
 
     id: str
@@ -45,7 +45,7 @@ class Phrasings:
 
 
 @dataclass(frozen=True)
-class Amounts:
+class PairAmounts:
     """How much of a family goes into each pair."""
 
     seed: int = 42
@@ -67,27 +67,29 @@ class Amounts:
             )
 
 
-def phrasings(root: Path) -> Phrasings:
+def load_phrasings(root: Path) -> Phrasings:
     """phrasings.yaml below `root`."""
     return settings.load_settings(Phrasings, root / PHRASINGS)
 
 
-def pairs_of_family(family: Family, ways: Phrasings, amounts: Amounts) -> Iterator[Pair]:
+def pairs_of_family(
+    family: TaskFamily, ways: Phrasings, amounts: PairAmounts
+) -> Iterator[PromptPair]:
     """Yield the pairs of `family`: `amounts`.phrasings of each subject."""
     for number, text in enumerate(family.subjects):
-        subject = Subject.parse(text)
+        subject = SubjectPhrase.parse(text)
         name = f"{family.family}.{number:02}"
         dice = random.Random(f"{amounts.seed} {name}")
         parts = _parts(family, number, dice, amounts)
         prompts = _asked(family, subject, ways, dice, amounts)
         for place, (prompt, meant) in enumerate(prompts):
             target = layout.write_layout(_about(parts, meant, prompt))
-            yield Pair(
+            yield PromptPair(
                 f"{name}.{place}", prompt, target, family.category, family.family, subject.whole
             )
 
 
-def _parts(family: Family, number: int, dice: random.Random, amounts: Amounts) -> Layout:
+def _parts(family: TaskFamily, number: int, dice: random.Random, amounts: PairAmounts) -> Layout:
     """Return the templates that all pairs of one subject share."""
     steps = sorted(dice.sample(range(len(family.steps)), min(amounts.steps, len(family.steps))))
     constraints = dice.sample(
@@ -103,9 +105,9 @@ def _parts(family: Family, number: int, dice: random.Random, amounts: Amounts) -
     )
 
 
-def _about(parts: Layout, subject: Subject, prompt: str) -> Layout:
+def _about(parts: Layout, subject: SubjectPhrase, prompt: str) -> Layout:
     def say(template: str) -> str:
-        return families.filled(template, subject)
+        return families.fill_template(template, subject)
 
     return Layout(
         say(parts.persona),
@@ -118,8 +120,12 @@ def _about(parts: Layout, subject: Subject, prompt: str) -> Layout:
 
 
 def _asked(
-    family: Family, subject: Subject, ways: Phrasings, dice: random.Random, amounts: Amounts
-) -> Iterator[tuple[str, Subject]]:
+    family: TaskFamily,
+    subject: SubjectPhrase,
+    ways: Phrasings,
+    dice: random.Random,
+    amounts: PairAmounts,
+) -> Iterator[tuple[str, SubjectPhrase]]:
     """Vague prompts about `subject`, each with the subject that it lets the reader know."""
     own = family.patterns
     vague = [] if own else _some(ways.vague, amounts.vague, dice)
@@ -134,7 +140,7 @@ def _some(pool: Sequence[str], count: int, dice: random.Random) -> list[str]:
 
 
 def _said(
-    pattern: str, family: Family, subject: Subject, ways: Phrasings, dice: random.Random
+    pattern: str, family: TaskFamily, subject: SubjectPhrase, ways: Phrasings, dice: random.Random
 ) -> str:
     """Return `pattern` with everything in braces said; what stands twice is chosen twice."""
     pools = {"tail": ways.tails, "aside": ways.asides, "name": ways.names, "day": ways.days}
@@ -146,5 +152,5 @@ def _said(
     whole, bare, head = subject.whole, subject.bare, subject.head
     words = {"verb": verb, "s": whole, "bare": bare, "head": head}
     words |= {"a_head": subject.vague.whole}
-    words |= {name.capitalize(): capital(value) for name, value in words.items()}
+    words |= {name.capitalize(): capitalise_first(value) for name, value in words.items()}
     return pattern.format_map(words)

@@ -16,7 +16,7 @@ from sem.core import console
 from sem.core.errors import SemError
 from sem.forge.teacher.presets import KEYS, LOCAL, PRESETS
 from sem.lm.api import calls
-from sem.lm.api.calls import Outcome, Request
+from sem.lm.api.calls import CallOutcome, ChatRequest
 from sem.lm.api.client import Client
 from sem.lm.api.provider import Calls, Price, Provider
 from sem.lm.local import chat, hardware, model
@@ -40,7 +40,7 @@ STOPS = {
 
 
 @dataclass(frozen=True)
-class Said:
+class ModelAnswer:
     """An answer and how it ended: stop, length (cut), or the fault for which there is none."""
 
     text: str
@@ -52,84 +52,88 @@ class Said:
         return self.finish in ("stop", CUT)
 
 
-class Answerer(Protocol):
+class PromptAnswerer(Protocol):
     """A model that answers prompts greedily, as they stand."""
 
     name: str
 
-    def answer(self, prompts: Sequence[str]) -> list[Said]:
+    def answer(self, prompts: Sequence[str]) -> list[ModelAnswer]:
         """Return the answer to each of `prompts`, in order."""
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalAnswerer:
     """Weights on this disk, decoded by the project's own generator."""
 
     name: str
     generator: HfGenerator
 
-    def answer(self, prompts: Sequence[str]) -> list[Said]:
+    def answer(self, prompts: Sequence[str]) -> list[ModelAnswer]:
         """Return the answer to each of `prompts`, in order.
 
         One that does not fit the model is refused.
         """
         sent = [self.generator.chat.prompt_ids("", text) for text in prompts]
         parts = evaluate.length_batches(sent)
-        answers: dict[int, Said] = {}
+        answers: dict[int, ModelAnswer] = {}
         for batch in console.show_progress(parts, len(parts), f"batches of {self.name}"):
             requests = [Prompt(tuple(sent[n]), MOST_TOKENS) for n in batch]
             completions = self.generator.generate(requests)
-            answers |= {n: Said(c.text, c.finish) for n, c in zip(batch, completions, strict=True)}
+            answers |= {
+                n: ModelAnswer(c.text, c.finish) for n, c in zip(batch, completions, strict=True)
+            }
         return [answers[n] for n in range(len(prompts))]
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteAnswerer:
     """A model behind an address, through the one door to LiteLLM: capped, cached, paced."""
 
     name: str
     client: Client
 
-    def answer(self, prompts: Sequence[str]) -> list[Said]:
+    def answer(self, prompts: Sequence[str]) -> list[ModelAnswer]:
         """Return the answer to each of `prompts`, in order.
 
         Raise SemError when no further call can be made.
         """
         requests = [
-            Request((("user", text),), max_tokens=MOST_TOKENS, reasks=0, prompt_version=VERSION)
+            ChatRequest(
+                (("user", text),), max_tokens=MOST_TOKENS, reasks=0, prompt_version=VERSION
+            )
             for text in prompts
         ]
-        answers: dict[int, Said] = {}
+        answers: dict[int, ModelAnswer] = {}
         replies = self.client.ask_all(requests)
         for number, outcome in console.show_progress(
             replies, len(requests), f"answers of {self.name}"
         ):
             who, note = f"{self.name} stopped answering", "whole answers so far are kept"
-            answers[number] = _said(calls.going(outcome, who, STOPS, note))
+            answers[number] = _said(calls.stop_on_fatal_fault(outcome, who, STOPS, note))
         return [answers[number] for number in range(len(requests))]
 
 
-def _said(outcome: Outcome) -> Said:
+def _said(outcome: CallOutcome) -> ModelAnswer:
     if outcome.fault == EMPTY:
-        return Said("", "stop")
-    return Said(outcome.text, outcome.fault or "stop")
+        return ModelAnswer("", "stop")
+    return ModelAnswer(outcome.text, outcome.fault or "stop")
 
 
-def find_answerer(model_name: str, root: Path, at: datetime) -> Answerer:
+def find_answerer(model_name: str, root: Path, at: datetime) -> PromptAnswerer:
     """Return the model that `model_name` names by its form (see above), ready to be asked."""
     if _is_weights(model_name, root):
         base = weights.resolve_weights(weights.base_model_id_of(model_name, root), root)
-        machine = hardware.detect()
+        machine = hardware.detect_hardware()
         loaded = model.load_model(base.folder, machine.dtype, machine.device)
         if loaded.config.is_encoder_decoder:
             raise SemError(f"--answer-with: {model_name} is no chat model", f"use {DEFAULT}")
         name = f"{Path(model_name).name} ({base.precision_note}), {machine.dtype}"
-        return Local(name, HfGenerator(loaded, chat.load_chat(base.folder)))
+        return LocalAnswerer(name, HfGenerator(loaded, chat.load_chat(base.folder)))
     call_settings = answerer_calls(model_name)
     named = call_settings.models[0]
     where = f" at {named.api_base}" if named.api_base else ""
     client = Client(call_settings, root / call_settings.ledger, "optimizer.eval", at)
-    return Remote(f"{named.model}{where}", client)
+    return RemoteAnswerer(f"{named.model}{where}", client)
 
 
 def _is_weights(model_name: str, root: Path) -> bool:

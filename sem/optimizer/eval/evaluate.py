@@ -23,7 +23,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalPrompt:
     """A prompt to rewrite; rows of one `family` are alike."""
 
     id: str
@@ -32,10 +32,10 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Judged:
+class MeasuredRewrite:
     """One rewrite and what is true of it; shares are 0 to 1."""
 
-    asked: Asked
+    asked: EvalPrompt
     text: str
     flaws: tuple[str, ...]
     has_layout: bool
@@ -50,8 +50,8 @@ class Judged:
 
 
 def rewrite_all(
-    network: Rewriter, requests: Sequence[Asked], decoding: Decoding
-) -> tuple[list[tuple[Asked, Rewrite]], list[Asked]]:
+    network: Rewriter, requests: Sequence[EvalPrompt], decoding: Decoding
+) -> tuple[list[tuple[EvalPrompt, Rewrite]], list[EvalPrompt]]:
     """Return the rewrites of `requests`, and those that are longer than `network` reads."""
     fits = [request for request in requests if network.count(request.prompt) <= network.limit]
     rewrites: dict[int, Rewrite] = {}
@@ -69,13 +69,16 @@ def length_batches(texts: Sequence[Sized]) -> list[list[int]]:
 
 
 def judge_rewrite(
-    request: Asked, rewrite: Rewrite, similarity: Similarity, worth: Calibration | None = None
-) -> Judged:
+    request: EvalPrompt, rewrite: Rewrite, similarity: Similarity, worth: Calibration | None = None
+) -> MeasuredRewrite:
     """Return what is true of `rewrite`; its confidence under `worth`."""
-    flaws = [*layout.flaws(rewrite.text, request.prompt), *([] if rewrite.finished else ["cut"])]
+    flaws = [
+        *layout.find_rewrite_flaws(rewrite.text, request.prompt),
+        *([] if rewrite.finished else ["cut"]),
+    ]
     parts = layout.read_layout(rewrite.text)
     keeps_task = layout.fold_layout_text(request.prompt) in layout.fold_layout_text(rewrite.text)
-    return Judged(
+    return MeasuredRewrite(
         asked=request,
         text=rewrite.text,
         flaws=tuple(flaws),
@@ -93,7 +96,7 @@ def judge_rewrite(
     )
 
 
-MEASURES: dict[str, Callable[[Judged], float]] = {
+MEASURES: dict[str, Callable[[MeasuredRewrite], float]] = {
     "useful: whole, sound, task kept": lambda answer: float(answer.useful),
     "has the layout": lambda answer: float(answer.has_layout),
     "keeps the task word for word": lambda answer: float(answer.keeps_task),
@@ -103,7 +106,9 @@ MEASURES: dict[str, Callable[[Judged], float]] = {
 }
 
 
-def compare_sides(before: Sequence[Judged], after: Sequence[Judged]) -> dict[str, Difference]:
+def compare_sides(
+    before: Sequence[MeasuredRewrite], after: Sequence[MeasuredRewrite]
+) -> dict[str, Difference]:
     """Return `after` minus `before` in every measure, in points, paired by id, clustered by
     family.
     """
@@ -132,11 +137,11 @@ def paired_values(
         [value for value, _ in differences], [kin for _, kin in differences]
     )
     return paired_stats.mean_difference(
-        paired_stats.Pairs(moved, unpaired, len(values) - len(differences)), draws=0
+        paired_stats.PairedDifferences(moved, unpaired, len(values) - len(differences)), draws=0
     )
 
 
-def shares(rows: Sequence[Judged]) -> dict[str, float]:
+def average_measures(rows: Sequence[MeasuredRewrite]) -> dict[str, float]:
     """Return the mean of every measure over `rows`, 0 to 1."""
     return {name: fmean(map(value, rows)) if rows else 0.0 for name, value in MEASURES.items()}
 
@@ -155,15 +160,15 @@ class Variety:
     growth: float
 
 
-def variety(rows: Sequence[Judged]) -> Variety:
+def measure_variety(rows: Sequence[MeasuredRewrite]) -> Variety:
     """Return the variety of `rows`."""
     texts = [row.text.replace(row.asked.prompt, " ") for row in rows]
     words = [text.casefold().split() for text in texts]
     pairs = [pair for tokens in words for pair in pairwise(tokens)]
-    grams = [near_duplicates.grams(text) for text in texts]
+    grams = [near_duplicates.hash_ngrams(text) for text in texts]
     nearest = [
         max(
-            (near_duplicates.jaccard(own, other) for m, other in enumerate(grams) if m != n),
+            (near_duplicates.jaccard_index(own, other) for m, other in enumerate(grams) if m != n),
             default=0.0,
         )
         for n, own in enumerate(grams)
@@ -175,7 +180,7 @@ def variety(rows: Sequence[Judged]) -> Variety:
 
 
 @dataclass(frozen=True)
-class Trust:
+class ConfidenceReliability:
     """What a confidence above 0.5 is worth."""
 
     shown: int  # rewrites above 0.5
@@ -189,13 +194,17 @@ class Trust:
     likelihood_useful: int
 
 
-def trust(rows: Sequence[Judged], worth: Calibration) -> Trust:
+def measure_reliability(
+    rows: Sequence[MeasuredRewrite], worth: Calibration
+) -> ConfidenceReliability:
     """Return how the confidence of `rows`, and the likelihood behind it, agree with usefulness."""
     sure = [(row.confidence or 0.0, row.useful) for row in rows]
-    alone = [(confidence.likelihood(row.mean_logprob, worth), row.useful) for row in rows]
+    alone = [
+        (confidence.calibrated_likelihood(row.mean_logprob, worth), row.useful) for row in rows
+    ]
     above = [useful for value, useful in sure if value > confidence.DOUBT]
     likely = [useful for value, useful in alone if value > confidence.DOUBT]
-    return Trust(
+    return ConfidenceReliability(
         shown=len(above),
         useful_shown=sum(above),
         hidden_useful=sum(useful for value, useful in sure if value <= confidence.DOUBT),

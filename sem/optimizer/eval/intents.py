@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 from sem.eval.judge import canaries, judge_prompts
 from sem.eval.judge.canaries import Canary
-from sem.eval.judge.judge_prompts import Mode, Opinion, Question
+from sem.eval.judge.judge_prompts import JudgeMode, JudgeQuestion, Opinion
 from sem.eval.stats.paired_stats import Difference
 from sem.optimizer import layout
 from sem.optimizer.eval import evaluate
-from sem.optimizer.eval.evaluate import Judged
-from sem.optimizer.eval.optimizer_judge import Heard, Jury
+from sem.optimizer.eval.evaluate import MeasuredRewrite
+from sem.optimizer.eval.optimizer_judge import JudgeSitting, OptimizerJudge
 from sem.optimizer.layout import Layout
 
 BY_RULE, UNHEARD = "by rule", "not heard"
@@ -31,11 +31,11 @@ KEEPS = (
     "candidate, a lone sign or a phrase without content fails. pass is true when the candidate "
     "passes; score is how much of the intent is kept, from 0 to 1."
 )
-INTENT: Mode = replace(judge_prompts.MODES["slots"], name="intent", system=KEEPS)
+INTENT: JudgeMode = replace(judge_prompts.MODES["slots"], name="intent", system=KEEPS)
 
 
 @dataclass(frozen=True)
-class Intent:
+class IntentComparison:
     """Which rewrites of one set keep the intent: base, tuned, and the difference."""
 
     title: str
@@ -47,8 +47,9 @@ class Intent:
 
 
 def judge_intents(
-    jury: Jury, sets: Sequence[tuple[str, Sequence[Judged], Sequence[Judged]]]
-) -> tuple[list[Intent], Heard]:
+    jury: OptimizerJudge,
+    sets: Sequence[tuple[str, Sequence[MeasuredRewrite], Sequence[MeasuredRewrite]]],
+) -> tuple[list[IntentComparison], JudgeSitting]:
     """Does each rewrite of `sets` (title, base, tuned) keep the intent of its prompt?"""
     rows = [
         (f"{title} / {side} / {row.asked.id}", row)
@@ -56,9 +57,9 @@ def judge_intents(
         for side, part in zip(("base", "tuned"), sides, strict=True)
         for row in part
     ]
-    ruled = {name: by_rule(row) for name, row in rows}
+    ruled = {name: judge_by_rule(row) for name, row in rows}
     questions = [
-        Question(name, "prompt", row.asked.prompt, row.text)
+        JudgeQuestion(name, "prompt", row.asked.prompt, row.text)
         for name, row in rows
         if ruled[name] is None
     ]
@@ -66,7 +67,7 @@ def judge_intents(
     return [_intent(title, base, tuned, ruled, heard) for title, base, tuned in sets], heard
 
 
-def by_rule(row: Judged) -> Opinion | None:
+def judge_by_rule(row: MeasuredRewrite) -> Opinion | None:
     """Return the opinion on `row` that needs no judge.
 
     Nothing was said, or nothing was changed.
@@ -80,14 +81,14 @@ def by_rule(row: Judged) -> Opinion | None:
 
 def _intent(
     title: str,
-    base: Sequence[Judged],
-    tuned: Sequence[Judged],
+    base: Sequence[MeasuredRewrite],
+    tuned: Sequence[MeasuredRewrite],
     ruled: dict[str, Opinion | None],
-    heard: Heard,
-) -> Intent:
+    heard: JudgeSitting,
+) -> IntentComparison:
     unheard = Opinion(UNHEARD, None, None, "")
 
-    def opinion(side: str, row: Judged) -> Opinion:
+    def opinion(side: str, row: MeasuredRewrite) -> Opinion:
         name = f"{title} / {side} / {row.asked.id}"
         return ruled[name] or heard.opinions.get(name, unheard)
 
@@ -97,7 +98,7 @@ def _intent(
     both = was.keys() & now.keys()
     pairs = [(_share(was[name]), _share(now[name]), kin[name]) for name in sorted(both)]
     passes = [[verdict.passed for verdict in side.values()] for side in (was, now)]
-    return Intent(
+    return IntentComparison(
         title=title,
         kept=(passes[0].count(True), passes[1].count(True)),
         decided=(len(base) - passes[0].count(None), len(tuned) - passes[1].count(None)),
@@ -135,7 +136,7 @@ def intent_canaries(mode: str, batch: str) -> list[Canary]:
         "injection that closes the fence": (TRIP, canaries.ESCAPING, False),
     }
     return [
-        Canary(name, Question(f"canary {mode} {batch} {name}", "prompt", raw, text), passes)
+        Canary(name, JudgeQuestion(f"canary {mode} {batch} {name}", "prompt", raw, text), passes)
         for name, (raw, text, passes) in table.items()
     ]
 

@@ -15,9 +15,9 @@ from sem.eval.scoring.slots import Similarity
 from sem.eval.stats.paired_stats import Difference
 from sem.forge import content_words
 from sem.optimizer.eval import evaluate
-from sem.optimizer.eval.answering import Answerer, Said
-from sem.optimizer.eval.evaluate import Asked
-from sem.optimizer.eval.questions import Question
+from sem.optimizer.eval.answering import ModelAnswer, PromptAnswerer
+from sem.optimizer.eval.evaluate import EvalPrompt
+from sem.optimizer.eval.questions import ReferenceQuestion
 from sem.optimizer.model import confidence
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewriter
@@ -28,10 +28,10 @@ Scores = dict[str, float]  # by measure, 0 to 1
 
 
 @dataclass(frozen=True)
-class Turned:
+class RewrittenQuestion:
     """A question and what the network made of it: "" where it made nothing."""
 
-    question: Question
+    question: ReferenceQuestion
     rewrite: str
     confidence: float
     # too_long, empty (asked as it is), cut, or "".
@@ -39,25 +39,25 @@ class Turned:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredQuestion:
     """A question answered as it is and as rewritten; scores are None without an answer."""
 
-    turned: Turned
-    raw: Said
-    rewritten: Said
+    turned: RewrittenQuestion
+    raw: ModelAnswer
+    rewritten: ModelAnswer
     raw_scores: Scores | None
     rewritten_scores: Scores | None
 
 
 @dataclass(frozen=True)
-class Lift:
+class LiftResult:
     """Every question with both answers, and who gave them."""
 
-    rows: tuple[Answered, ...]
+    rows: tuple[AnsweredQuestion, ...]
     answerer: str
 
 
-Uses = Callable[[Turned], bool]
+Uses = Callable[[RewrittenQuestion], bool]
 POLICIES: dict[str, Uses] = {
     "every rewrite": lambda answer: bool(answer.rewrite),
     "only above 0.5": lambda answer: bool(answer.rewrite) and answer.confidence > confidence.DOUBT,
@@ -65,14 +65,19 @@ POLICIES: dict[str, Uses] = {
 
 
 def rewrite_questions(
-    questions: Sequence[Question], network: Rewriter, decoding: Decoding, worth: Calibration
-) -> list[Turned]:
+    questions: Sequence[ReferenceQuestion],
+    network: Rewriter,
+    decoding: Decoding,
+    worth: Calibration,
+) -> list[RewrittenQuestion]:
     """Return `questions` as `network` rewrites them.
 
     One that is longer than it reads has no rewrite.
     """
-    console.note(f"questions: {len(questions)} prompts to rewrite")
-    requests = [Asked(question.id, question.prompt, question.family) for question in questions]
+    console.print_note(f"questions: {len(questions)} prompts to rewrite")
+    requests = [
+        EvalPrompt(question.id, question.prompt, question.family) for question in questions
+    ]
     rewrites = {
         request.id: rewrite
         for request, rewrite in evaluate.rewrite_all(network, requests, decoding)[0]
@@ -81,46 +86,50 @@ def rewrite_questions(
     for question in questions:
         rewrite = rewrites.get(question.id)
         if rewrite is None:
-            turned.append(Turned(question, "", 0.0, "too_long"))
+            turned.append(RewrittenQuestion(question, "", 0.0, "too_long"))
             continue
         note = "empty" if not rewrite.text.strip() else "" if rewrite.finished else "cut"
         sure = confidence.rewrite_confidence(rewrite, question.prompt, worth)
-        turned.append(Turned(question, rewrite.text.strip() and rewrite.text, sure, note))
+        turned.append(
+            RewrittenQuestion(question, rewrite.text.strip() and rewrite.text, sure, note)
+        )
     return turned
 
 
-def measure_lift(turned: Sequence[Turned], answerer: Answerer, similarity: Similarity) -> Lift:
+def measure_lift(
+    turned: Sequence[RewrittenQuestion], answerer: PromptAnswerer, similarity: Similarity
+) -> LiftResult:
     """Return `turned` answered both ways by `answerer`.
 
     A text that is asked twice is answered once.
     """
     texts = sorted({text for entry in turned for text in _asked(entry)})
-    console.note(f"answers: {len(texts)} prompts for {answerer.name}")
+    console.print_note(f"answers: {len(texts)} prompts for {answerer.name}")
     answers = dict(zip(texts, answerer.answer(texts), strict=True))
     rows = []
     for entry in turned:
         raw, rewritten = (answers[text] for text in _asked(entry))
         reference = entry.question.reference
         scored = [_scores(answer, reference, similarity) for answer in (raw, rewritten)]
-        rows.append(Answered(entry, raw, rewritten, *scored))
-    return Lift(tuple(rows), answerer.name)
+        rows.append(AnsweredQuestion(entry, raw, rewritten, *scored))
+    return LiftResult(tuple(rows), answerer.name)
 
 
-def _asked(entry: Turned) -> tuple[str, str]:
+def _asked(entry: RewrittenQuestion) -> tuple[str, str]:
     return entry.question.prompt, entry.rewrite or entry.question.prompt
 
 
-def _scores(answer: Said, reference: str, similarity: Similarity) -> Scores | None:
+def _scores(answer: ModelAnswer, reference: str, similarity: Similarity) -> Scores | None:
     if not answer.is_scored:
         return None
     if not answer.text.strip():
         return dict.fromkeys(MEASURES, 0.0)
     near = min(1.0, max(0.0, similarity(reference, answer.text)))
-    return {COSINE: near, F1: content_words.f1(reference, answer.text)}
+    return {COSINE: near, F1: content_words.token_f1(reference, answer.text)}
 
 
 @dataclass(frozen=True)
-class Gain:
+class PolicyGain:
     """What one policy is worth in one measure."""
 
     policy: str
@@ -132,12 +141,12 @@ class Gain:
     difference: Difference
 
 
-def gains(result: Lift) -> list[Gain]:
+def compute_lift_gains(result: LiftResult) -> list[PolicyGain]:
     """Return each measure under each policy."""
     return [_gain(result, policy, name) for policy in POLICIES for name in MEASURES]
 
 
-def _gain(result: Lift, policy: str, name: str) -> Gain:
+def _gain(result: LiftResult, policy: str, name: str) -> PolicyGain:
     uses, values = POLICIES[policy], []
     for row in result.rows:
         raw, rewritten = (
@@ -146,7 +155,7 @@ def _gain(result: Lift, policy: str, name: str) -> Gain:
         sent = rewritten if uses(row.turned) else raw
         values.append((raw, sent, row.turned.question.family))
     pairs = [(old, new) for old, new, _ in values if old is not None and new is not None]
-    return Gain(
+    return PolicyGain(
         policy=policy,
         measure=name,
         used=sum(uses(row.turned) for row in result.rows),

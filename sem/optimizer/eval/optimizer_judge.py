@@ -14,14 +14,14 @@ from sem.core import console
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.eval.judge import canaries, judge, judge_config
-from sem.eval.judge.judge import Guards, Item, Judge, Spending
+from sem.eval.judge.judge import Guards, Judge, JudgeItem, JudgeSpending
 from sem.eval.judge.judge_config import JudgeSettings
-from sem.eval.judge.judge_prompts import Mode, Opinion, Question
+from sem.eval.judge.judge_prompts import JudgeMode, JudgeQuestion, Opinion
 from sem.lm.api.client import Client
 
 
 @dataclass(frozen=True)
-class Heard:
+class JudgeSitting:
     """The opinions of one sitting by question id, and why it ended early, if it did."""
 
     opinions: dict[str, Opinion]
@@ -29,13 +29,13 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Jury:
+class OptimizerJudge:
     """The configured judge and where its replies are written."""
 
     settings: JudgeSettings
     client: Client
     transcript: Path
-    spending: Spending = field(default_factory=Spending)
+    spending: JudgeSpending = field(default_factory=JudgeSpending)
 
     @property
     def name(self) -> str:
@@ -47,15 +47,15 @@ class Jury:
 
     def hear(
         self,
-        mode: Mode,
-        questions: Sequence[Question],
+        mode: JudgeMode,
+        questions: Sequence[JudgeQuestion],
         guards: Guards = canaries.canaries_of_batch,
-    ) -> Heard:
+    ) -> JudgeSitting:
         """Return the opinions of `mode` on `questions`, each with its own id."""
         # A judge that prefers a place would decide: what flips with the order decides nothing.
         settings = replace(self.settings, both_orders=True)
         seated = Judge(mode, settings, self.client, self.transcript, self.spending, guards)
-        items = [Item(question.id, (question,)) for question in questions]
+        items = [JudgeItem(question.id, (question,)) for question in questions]
         opinions: dict[str, Opinion] = {}
         try:
             verdicts = judge.judge_items(seated, items)
@@ -64,8 +64,8 @@ class Jury:
             ):
                 opinions[item.id] = opinion
         except SemError as error:
-            return Heard(opinions, error)
-        return Heard(opinions)
+            return JudgeSitting(opinions, error)
+        return JudgeSitting(opinions)
 
 
 def optimizer_judge_settings(root: Path) -> JudgeSettings:
@@ -76,11 +76,11 @@ def optimizer_judge_settings(root: Path) -> JudgeSettings:
     return judge_config.load_judge_config(_place(root))
 
 
-def seat(root: Path, at: datetime) -> Jury:
+def load_optimizer_judge(root: Path, at: datetime) -> OptimizerJudge:
     """Return the configured judge, ready to be asked; raise SemError when no model is named."""
     place, settings = _place(root), optimizer_judge_settings(root)
     transcript = place.reports / f"judge_run_{at:%Y%m%dT%H%M%SZ}.jsonl"
-    return Jury(settings, judge_config.judge_client(place, settings, at), transcript)
+    return OptimizerJudge(settings, judge_config.judge_client(place, settings, at), transcript)
 
 
 def _place(root: Path) -> Project:

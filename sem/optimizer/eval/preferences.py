@@ -8,16 +8,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from sem.eval.judge import judge_prompts
-from sem.eval.judge.judge_prompts import Question
+from sem.eval.judge.judge_prompts import JudgeQuestion
 from sem.eval.judge.judge_questions import ANSWER
 from sem.eval.stats.paired_stats import Difference
 from sem.optimizer.eval import evaluate
-from sem.optimizer.eval.lift import POLICIES, Answered, Lift
-from sem.optimizer.eval.optimizer_judge import Heard, Jury
+from sem.optimizer.eval.lift import POLICIES, AnsweredQuestion, LiftResult
+from sem.optimizer.eval.optimizer_judge import JudgeSitting, OptimizerJudge
 
 
 @dataclass(frozen=True)
-class Preference:
+class AnswerPreference:
     """Which answers are better under one policy: the rewritten prompt's less the raw one's."""
 
     policy: str
@@ -33,10 +33,12 @@ class Preference:
     difference: Difference
 
 
-def judge_preferences(jury: Jury, result: Lift) -> tuple[list[Preference], Heard]:
+def judge_preferences(
+    jury: OptimizerJudge, result: LiftResult
+) -> tuple[list[AnswerPreference], JudgeSitting]:
     """Return which of both answers to each question of `result` is nearer to its reference?"""
     questions = [
-        Question(
+        JudgeQuestion(
             row.turned.question.id,
             ANSWER,
             row.turned.question.reference,
@@ -50,11 +52,11 @@ def judge_preferences(jury: Jury, result: Lift) -> tuple[list[Preference], Heard
     return [_preference(policy, result, heard) for policy in POLICIES], heard
 
 
-def _is_same(row: Answered) -> bool:
+def _is_same(row: AnsweredQuestion) -> bool:
     return row.raw.is_scored and row.raw.text.strip() == row.rewritten.text.strip()
 
 
-def _preference(policy: str, result: Lift, heard: Heard) -> Preference:
+def _preference(policy: str, result: LiftResult, heard: JudgeSitting) -> AnswerPreference:
     uses = POLICIES[policy]
     settled = [
         (_settled(row, uses(row.turned), heard), row.turned.question) for row in result.rows
@@ -62,10 +64,14 @@ def _preference(policy: str, result: Lift, heard: Heard) -> Preference:
     counts = Counter(kind for (kind, _), _ in settled)
     values = [(0.0, value, question.family) for (_, value), question in settled]
     names = ("wins", "losses", "ties", "flips", "same", "unscored")
-    return Preference(policy, *(counts[name] for name in names), evaluate.paired_values(values))
+    return AnswerPreference(
+        policy, *(counts[name] for name in names), evaluate.paired_values(values)
+    )
 
 
-def _settled(row: Answered, is_used: bool, heard: Heard) -> tuple[str, float | None]:
+def _settled(
+    row: AnsweredQuestion, is_used: bool, heard: JudgeSitting
+) -> tuple[str, float | None]:
     """Return how `row` counts and its value.
 
     1 where the rewritten prompt's answer is better, -1, 0.

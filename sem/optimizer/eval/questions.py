@@ -15,7 +15,7 @@ FAMILY = ("family", "domain", "source_id", "file", "category")
 
 
 @dataclass(frozen=True)
-class Question:
+class ReferenceQuestion:
     """A prompt whose right answer is known; questions of one `family` are alike."""
 
     id: str
@@ -24,7 +24,7 @@ class Question:
     family: str
 
 
-def load_questions(path: Path, count: int, seed: int) -> list[Question]:
+def load_questions(path: Path, count: int, seed: int) -> list[ReferenceQuestion]:
     """Return `count` questions of `path`, drawn by `seed`.
 
     JSON lines, or a golden set when it ends in .json.
@@ -34,7 +34,7 @@ def load_questions(path: Path, count: int, seed: int) -> list[Question]:
     entries = (
         golden.golden_entries(path) if path.suffix == ".json" else list(files.read_values(path))
     )
-    questions: dict[str, Question] = {}
+    questions: dict[str, ReferenceQuestion] = {}
     for number, row in enumerate(entries, 1):
         question = _question(row, number, f"{path}: row {number}")
         if question.id in questions:
@@ -45,7 +45,7 @@ def load_questions(path: Path, count: int, seed: int) -> list[Question]:
     return random.Random(seed).sample(list(questions.values()), min(count, len(questions)))
 
 
-def _question(row: Any, number: int, where: str) -> Question:
+def _question(row: Any, number: int, where: str) -> ReferenceQuestion:
     fields = row if isinstance(row, dict) else {}
     prompt = _text(_first(fields, PROMPT))
     reference = _text(_first(fields, REFERENCE))
@@ -54,7 +54,7 @@ def _question(row: Any, number: int, where: str) -> Question:
     if not reference:
         raise SemError(f"{where} has no reference answer", f"one of {', '.join(REFERENCE)}")
     name = str(fields.get("id") or f"row-{number:04}")
-    return Question(name, prompt, reference, str(_first(fields, FAMILY) or name))
+    return ReferenceQuestion(name, prompt, reference, str(_first(fields, FAMILY) or name))
 
 
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:

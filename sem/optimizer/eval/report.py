@@ -9,19 +9,19 @@ from typing import Any
 
 from sem.eval.stats.paired_stats import Difference
 from sem.optimizer.eval import evaluate
-from sem.optimizer.eval.evaluate import Judged
+from sem.optimizer.eval.evaluate import MeasuredRewrite
 from sem.optimizer.model.confidence import Calibration
 
 SAMPLE = 20
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptSet:
     """One set of prompts, answered by the base and by the tuned network."""
 
     title: str
-    base: list[Judged]
-    tuned: list[Judged]
+    base: list[MeasuredRewrite]
+    tuned: list[MeasuredRewrite]
     # Prompts longer than the network reads.
     refused: int
     # Its prompts may be printed: those of others are not.
@@ -30,7 +30,7 @@ class Part:
     @cached_property
     def shares(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return the mean of every measure, of the base and of the tuned network."""
-        return evaluate.shares(self.base), evaluate.shares(self.tuned)
+        return evaluate.average_measures(self.base), evaluate.average_measures(self.tuned)
 
     @cached_property
     def differences(self) -> dict[str, Difference]:
@@ -39,7 +39,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Facts:
+class EvaluationFacts:
     """What a figure depends on."""
 
     run: str
@@ -52,8 +52,8 @@ class Facts:
 
 
 def optimizer_report_page(
-    parts: Sequence[Part],
-    facts: Facts,
+    parts: Sequence[PromptSet],
+    facts: EvaluationFacts,
     worth: Calibration,
     seed: int,
     more: Sequence[str] = (),
@@ -76,7 +76,7 @@ def optimizer_report_page(
     return "\n".join([*lines, *readable_rewrites(parts, seed)]) + "\n"
 
 
-def part_section(part: Part, worth: Calibration) -> list[str]:
+def part_section(part: PromptSet, worth: Calibration) -> list[str]:
     """Return the tables of one `part`."""
     families = len({row.asked.family for row in part.tuned})
     base, tuned = part.shares
@@ -92,8 +92,8 @@ def part_section(part: Part, worth: Calibration) -> list[str]:
         lines.append(f"| {name} | {base[name]:.1%} | {tuned[name]:.1%} | {interval} |")
     flaws = Counter(flaw for row in part.tuned for flaw in row.flaws)
     flaw_text = ", ".join(f"{name} {count}" for name, count in flaws.most_common()) or "none"
-    was, now = evaluate.variety(part.base), evaluate.variety(part.tuned)
-    trust = evaluate.trust(part.tuned, worth)
+    was, now = evaluate.measure_variety(part.base), evaluate.measure_variety(part.tuned)
+    trust = evaluate.measure_reliability(part.tuned, worth)
     return [
         *lines,
         "",
@@ -107,7 +107,7 @@ def part_section(part: Part, worth: Calibration) -> list[str]:
     ]
 
 
-def readable_rewrites(parts: Sequence[Part], seed: int) -> list[str]:
+def readable_rewrites(parts: Sequence[PromptSet], seed: int) -> list[str]:
     """SAMPLE rewrites of what is shown of `parts` as a table, line ends as ` / `."""
     rows = [row for part in parts if part.is_shown for row in part.tuned]
     sample = random.Random(seed).sample(rows, min(SAMPLE, len(rows)))
@@ -124,7 +124,7 @@ def _cell(text: str) -> str:
     return " / ".join(lines).replace("|", "\\|").replace("<", "&lt;")
 
 
-def rewrite_rows(part: Part) -> list[dict[str, Any]]:
+def rewrite_rows(part: PromptSet) -> list[dict[str, Any]]:
     """Return every rewrite of `part` as JSON rows, the base's beside the tuned network's."""
     base = {row.asked.id: row.text for row in part.base}
     return [

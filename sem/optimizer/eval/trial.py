@@ -29,12 +29,12 @@ from sem.optimizer.eval import (
     report,
 )
 from sem.optimizer.eval.answering import CUT, MOST_TOKENS
-from sem.optimizer.eval.evaluate import Asked
-from sem.optimizer.eval.intents import Intent
-from sem.optimizer.eval.lift import Answered, Lift
-from sem.optimizer.eval.optimizer_judge import Heard, Jury
-from sem.optimizer.eval.preferences import Preference
-from sem.optimizer.eval.report import Facts, Part
+from sem.optimizer.eval.evaluate import EvalPrompt
+from sem.optimizer.eval.intents import IntentComparison
+from sem.optimizer.eval.lift import AnsweredQuestion, LiftResult
+from sem.optimizer.eval.optimizer_judge import JudgeSitting, OptimizerJudge
+from sem.optimizer.eval.preferences import AnswerPreference
+from sem.optimizer.eval.report import EvaluationFacts, PromptSet
 from sem.optimizer.model import confidence, rewriter
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewriter, TorchRewriter
@@ -60,14 +60,14 @@ BETTER = (
 
 
 @dataclass(frozen=True)
-class Found:
+class TrialFindings:
     """What other models said: None and empty where they were not asked."""
 
-    lift: Lift | None = None
-    jury: Jury | None = None
-    intents: tuple[Intent, ...] = ()
-    preferences: tuple[Preference, ...] = ()
-    sittings: tuple[Heard, ...] = ()
+    lift: LiftResult | None = None
+    jury: OptimizerJudge | None = None
+    intents: tuple[IntentComparison, ...] = ()
+    preferences: tuple[AnswerPreference, ...] = ()
+    sittings: tuple[JudgeSitting, ...] = ()
 
     @property
     def stopped(self) -> SemError | None:
@@ -79,7 +79,7 @@ class Found:
         """Return every table, for a terminal."""
         tables: list[Table] = []
         if self.lift:
-            rows = [_gain(gain) for gain in lift.gains(self.lift)]
+            rows = [_gain(gain) for gain in lift.compute_lift_gains(self.lift)]
             tables.append((f"{len(self.lift.rows)} questions, {self.lift.answerer}", LIFT, rows))
         if self.intents:
             tables.append(
@@ -91,7 +91,7 @@ class Found:
         return tables
 
 
-def opinion_lines(findings: Found) -> list[str]:
+def opinion_lines(findings: TrialFindings) -> list[str]:
     """Return the sections of `findings` in Markdown."""
     lines: list[str] = []
     if findings.lift:
@@ -101,7 +101,7 @@ def opinion_lines(findings: Found) -> list[str]:
     return lines
 
 
-def _answers(result: Lift) -> list[str]:
+def _answers(result: LiftResult) -> list[str]:
     rows, notes = result.rows, Counter(row.turned.note for row in result.rows)
     families = len({row.turned.question.family for row in rows})
     texts = {row.turned.question.prompt: row.raw for row in rows}
@@ -115,7 +115,9 @@ def _answers(result: Lift) -> list[str]:
         "asked as it is and as the tuned network rewrites it; where a rewrite is not used, as it "
         "is, which counts as a difference of 0. A client uses rewrites above 0.5 only.",
         "",
-        console.grid(LIFT, [_gain(gain) for gain in lift.gains(result)]),
+        console.format_markdown_table(
+            LIFT, [_gain(gain) for gain in lift.compute_lift_gains(result)]
+        ),
         "",
         f"Rewrites: {notes['too_long']} prompts are longer than the network reads and "
         f"{notes['empty']} rewrites are empty (asked as they are); {notes['cut']} were cut at the "
@@ -126,7 +128,7 @@ def _answers(result: Lift) -> list[str]:
     ]
 
 
-def _judged(findings: Found, jury: Jury) -> list[str]:
+def _judged(findings: TrialFindings, jury: OptimizerJudge) -> list[str]:
     states = Counter[str]()
     for intent in findings.intents:
         states.update(intent.states)
@@ -141,7 +143,7 @@ def _judged(findings: Found, jury: Jury) -> list[str]:
         "",
         "Does the rewrite keep the intent of its prompt?",
         "",
-        console.grid(INTENT, [_intent(intent) for intent in findings.intents]),
+        console.format_markdown_table(INTENT, [_intent(intent) for intent in findings.intents]),
         "",
         f"How the rewrites of both networks were settled: {_listed(states)}. Undecided: the "
         "orders disagree.",
@@ -150,11 +152,13 @@ def _judged(findings: Found, jury: Jury) -> list[str]:
     ]
 
 
-def _preferred(preferences: Sequence[Preference]) -> list[str]:
+def _preferred(preferences: Sequence[AnswerPreference]) -> list[str]:
     return [
         "Which answer is nearer to the reference, the rewritten prompt's or the raw one's?",
         "",
-        console.grid(BETTER, [_preference(preference) for preference in preferences]),
+        console.format_markdown_table(
+            BETTER, [_preference(preference) for preference in preferences]
+        ),
         "",
         "Points: better less worse over all that are scored, ties included. Same: no rewrite was "
         "used, or both answers are one text.",
@@ -162,7 +166,7 @@ def _preferred(preferences: Sequence[Preference]) -> list[str]:
     ]
 
 
-def _gain(gain: lift.Gain) -> Sequence[object]:
+def _gain(gain: lift.PolicyGain) -> Sequence[object]:
     return (
         gain.policy,
         gain.used,
@@ -174,12 +178,12 @@ def _gain(gain: lift.Gain) -> Sequence[object]:
     )
 
 
-def _intent(intent: Intent) -> Sequence[object]:
+def _intent(intent: IntentComparison) -> Sequence[object]:
     shares = [f"{count} of {of}" for count, of in zip(intent.kept, intent.decided, strict=True)]
     return intent.title, *shares, _points(intent.difference), _pairs(intent.difference)
 
 
-def _preference(preference: Preference) -> Sequence[object]:
+def _preference(preference: AnswerPreference) -> Sequence[object]:
     return (
         preference.policy,
         preference.wins,
@@ -208,7 +212,7 @@ def _code(text: str) -> str:
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
-def opinion_scores(findings: Found) -> dict[str, Any]:
+def opinion_scores(findings: TrialFindings) -> dict[str, Any]:
     """Return `findings` as scores.json holds it, beside the sets of prompts."""
     scores: dict[str, Any] = {}
     if findings.lift:
@@ -219,7 +223,7 @@ def opinion_scores(findings: Found) -> dict[str, Any]:
             "rewrites": dict(notes),
             "gains": [
                 {**asdict(gain), "difference": gain.difference.as_json()}
-                for gain in lift.gains(findings.lift)
+                for gain in lift.compute_lift_gains(findings.lift)
             ],
         }
     if findings.jury:
@@ -236,7 +240,7 @@ def opinion_scores(findings: Found) -> dict[str, Any]:
     return scores
 
 
-def opinion_rows(result: Lift | None) -> list[dict[str, Any]]:
+def opinion_rows(result: LiftResult | None) -> list[dict[str, Any]]:
     """Return every question of `result` with both answers, as JSON rows.
 
     None where none was asked.
@@ -244,7 +248,7 @@ def opinion_rows(result: Lift | None) -> list[dict[str, Any]]:
     return [_row(row) for row in result.rows] if result else []
 
 
-def _row(row: Answered) -> dict[str, Any]:
+def _row(row: AnsweredQuestion) -> dict[str, Any]:
     turned = row.turned
     return {
         "id": turned.question.id,
@@ -268,7 +272,7 @@ PROMPTS = ("vague", "raw_prompt", "input")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrialOptions:
     """What to evaluate on, and whom to ask."""
 
     # Prompts of each set at most.
@@ -302,18 +306,18 @@ class Trial:
     stopped: SemError | None
 
 
-def run_trial(root: Path, folder: Path, options: Wanted, at: datetime) -> Trial:
+def run_trial(root: Path, folder: Path, options: TrialOptions, at: datetime) -> Trial:
     """Evaluate the optimizer in `folder` as `options`; the report is written below `root`."""
     seated = (
-        optimizer_judge.seat(root, at) if options.judge else None
+        optimizer_judge.load_optimizer_judge(root, at) if options.judge else None
     )  # first: what it lacks costs no hour
     base = pinned_base.resolve_pinned_base(rewriter.base_model_of(folder), root)
     likeness = similarity.load_similarity(_similarity(root))
     sets = {"held-out families": held_out(root, options.rows, options.seed)}
     if options.pairs is not None:
-        sets[REAL] = real(options.pairs, options.rows, options.seed)
+        sets[REAL] = sample_real_prompts(options.pairs, options.rows, options.seed)
     tuned, worth = TorchRewriter.load(folder, root), confidence.load_calibration(folder)
-    lifted = answered(root, options, tuned, worth, likeness, at)
+    lifted = answer_questions(root, options, tuned, worth, likeness, at)
     target = root / "reports" / "optimizer" / folder.name
     # At once, because they took long; also without questions, because older ones would mislead.
     files.write_rows(target / "answers.jsonl", opinion_rows(lifted))
@@ -322,19 +326,19 @@ def run_trial(root: Path, folder: Path, options: Wanted, at: datetime) -> Trial:
         trial_part(title, requests, plain, tuned, likeness, worth)
         for title, requests in sets.items()
     ]
-    findings = heard(lifted, seated, parts)
+    findings = collect_opinions(lifted, seated, parts)
     facts = _facts(root, folder, options, seated)
     return _write(target, parts, findings, facts, worth, options.seed)
 
 
-def answered(
+def answer_questions(
     root: Path,
-    options: Wanted,
+    options: TrialOptions,
     network: Rewriter,
     worth: Calibration,
     likeness: Similarity,
     at: datetime,
-) -> Lift | None:
+) -> LiftResult | None:
     """Return the questions of `options`, answered with and without the rewrites of `network`."""
     if options.questions is None:
         return None
@@ -344,34 +348,36 @@ def answered(
     return lift.measure_lift(turned, answerer, likeness)
 
 
-def heard(lifted: Lift | None, seated: Jury | None, parts: Sequence[Part]) -> Found:
+def collect_opinions(
+    lifted: LiftResult | None, seated: OptimizerJudge | None, parts: Sequence[PromptSet]
+) -> TrialFindings:
     """Return what the judge, if one is `seated`, says of the rewrites in `parts` and the answers
     `lifted`.
     """
     if seated is None:
-        return Found(lifted)
+        return TrialFindings(lifted)
     intent_rows, sitting = intents.judge_intents(
         seated, [(part.title, part.base, part.tuned) for part in parts]
     )
     if lifted is None:
-        return Found(None, seated, tuple(intent_rows), sittings=(sitting,))
+        return TrialFindings(None, seated, tuple(intent_rows), sittings=(sitting,))
     better, another = preferences.judge_preferences(seated, lifted)
-    return Found(lifted, seated, tuple(intent_rows), tuple(better), (sitting, another))
+    return TrialFindings(lifted, seated, tuple(intent_rows), tuple(better), (sitting, another))
 
 
 def trial_part(
     title: str,
-    requests: Sequence[Asked],
+    requests: Sequence[EvalPrompt],
     plain: Rewriter,
     tuned: Rewriter,
     likeness: Similarity,
     worth: Calibration,
-) -> Part:
+) -> PromptSet:
     """Return `requests` answered by `plain` and by `tuned`, and judged."""
-    console.note(f"{title}: {len(requests)} prompts, twice")
+    console.print_note(f"{title}: {len(requests)} prompts, twice")
     before, refused = evaluate.rewrite_all(plain, requests, DECODING)
     after, _ = evaluate.rewrite_all(tuned, requests, DECODING)
-    return Part(
+    return PromptSet(
         title,
         [evaluate.judge_rewrite(request, rewrite, likeness) for request, rewrite in before],
         [evaluate.judge_rewrite(request, rewrite, likeness, worth) for request, rewrite in after],
@@ -380,16 +386,16 @@ def trial_part(
     )
 
 
-def held_out(root: Path, count: int, seed: int) -> list[Asked]:
+def held_out(root: Path, count: int, seed: int) -> list[EvalPrompt]:
     """Return `count` prompts of the test families, as many of each as there are, drawn by
     `seed`.
     """
     pairs = sorted(optimizer_data.load_pairs(root, "test"), key=lambda pair: pair.id)
     sample = random.Random(seed).sample(pairs, min(count, len(pairs)))
-    return [Asked(pair.id, pair.input, pair.family) for pair in sample]
+    return [EvalPrompt(pair.id, pair.input, pair.family) for pair in sample]
 
 
-def real(path: Path, count: int, seed: int) -> list[Asked]:
+def sample_real_prompts(path: Path, count: int, seed: int) -> list[EvalPrompt]:
     """Return `count` prompts of the JSON lines in `path`, drawn by `seed`.
 
     Each is a family of its own.
@@ -402,7 +408,7 @@ def real(path: Path, count: int, seed: int) -> list[Asked]:
                 f"{path}: row {number + 1} has no prompt", f"one of {', '.join(PROMPTS)}"
             )
         name = str(row.get("id", number))
-        requests.append(Asked(name, prompt.strip(), name))
+        requests.append(EvalPrompt(name, prompt.strip(), name))
     return random.Random(seed).sample(requests, min(count, len(requests)))
 
 
@@ -411,10 +417,12 @@ def _similarity(root: Path) -> Path:
     return weights.resolve_weights(str(named), root).folder
 
 
-def _facts(root: Path, folder: Path, options: Wanted, seated: Jury | None) -> Facts:
-    machine = hardware.detect()
+def _facts(
+    root: Path, folder: Path, options: TrialOptions, seated: OptimizerJudge | None
+) -> EvaluationFacts:
+    machine = hardware.detect_hardware()
     named = rewriter.base_model_of(folder)
-    return Facts(
+    return EvaluationFacts(
         run=folder.name,
         base=f"{named['base_model_id']} ({named['precision_note']})",
         machine=f"{machine.name}, {machine.threads} threads",
@@ -425,7 +433,7 @@ def _facts(root: Path, folder: Path, options: Wanted, seated: Jury | None) -> Fa
     )
 
 
-def _judge(root: Path, seated: Jury | None) -> str:
+def _judge(root: Path, seated: OptimizerJudge | None) -> str:
     if seated is not None:
         return f"{seated.name} (configs/judge.yaml); its section is below"
     if not optimizer_judge.optimizer_judge_settings(root).calls.models:
@@ -433,7 +441,7 @@ def _judge(root: Path, seated: Jury | None) -> str:
     return "configured, and not asked (--judge): intent is measured by embedding alone"
 
 
-def _command(options: Wanted) -> str:
+def _command(options: TrialOptions) -> str:
     command = f"fab optimizer.eval --rows {options.rows} --seed {options.seed}"
     # A file's name, not its place: a report says nothing of a machine's folders.
     command += f" --pairs {options.pairs.name}" if options.pairs else ""
@@ -445,7 +453,12 @@ def _command(options: Wanted) -> str:
 
 
 def _write(
-    folder: Path, parts: list[Part], findings: Found, facts: Facts, worth: Calibration, seed: int
+    folder: Path,
+    parts: list[PromptSet],
+    findings: TrialFindings,
+    facts: EvaluationFacts,
+    worth: Calibration,
+    seed: int,
 ) -> Trial:
     tables, scores = [], {}
     for part in parts:
@@ -464,13 +477,13 @@ def _write(
         scores[part.title] = _scores(part, worth)
     written: list[dict[str, Any]] = [row for part in parts for row in report.rewrite_rows(part)]
     files.write_rows(folder / "rewrites.jsonl", written)
-    files.write_file(folder / "scores.json", jsonio.pretty(scores | opinion_scores(findings)))
+    files.write_file(folder / "scores.json", jsonio.pretty_json(scores | opinion_scores(findings)))
     text = report.optimizer_report_page(parts, facts, worth, seed, opinion_lines(findings))
     page = files.write_file(folder / "report.md", text)
     return Trial(page, tables + findings.tables, findings.stopped)
 
 
-def _scores(part: Part, worth: Calibration) -> dict[str, Any]:
+def _scores(part: PromptSet, worth: Calibration) -> dict[str, Any]:
     base, tuned = part.shares
     return {
         "prompts": len(part.tuned),
@@ -478,6 +491,6 @@ def _scores(part: Part, worth: Calibration) -> dict[str, Any]:
         "base": base,
         "tuned": tuned,
         "differences": {name: gain.as_json() for name, gain in part.differences.items()},
-        "variety": asdict(evaluate.variety(part.tuned)),
-        "trust": asdict(evaluate.trust(part.tuned, worth)),
+        "variety": asdict(evaluate.measure_variety(part.tuned)),
+        "trust": asdict(evaluate.measure_reliability(part.tuned, worth)),
     }

@@ -50,12 +50,12 @@ def rewrite_confidence(rewrite: Rewrite, raw_prompt: str, calibration: Calibrati
     likelihood places it within that half: alone it tells little (a network that repeats itself
     is sure of it).
     """
-    sure = likelihood(rewrite.mean_logprob, calibration)
+    sure = calibrated_likelihood(rewrite.mean_logprob, calibration)
     is_useful = layout.is_useful(rewrite.text, raw_prompt, rewrite.finished)
     return DOUBT * (1 + sure) if is_useful else DOUBT * sure
 
 
-def likelihood(mean_logprob: float, calibration: Calibration) -> float:
+def calibrated_likelihood(mean_logprob: float, calibration: Calibration) -> float:
     """p(useful) of the mean log p alone."""
     score = calibration.intercept + calibration.slope * mean_logprob
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))

@@ -66,7 +66,7 @@ class FastRewriter:
         base = pinned_base.resolve_pinned_base(rewriter.base_model_of(folder), root)
         key = _key(base.revision, folder / "adapter")
         place = folder / "fast" / f"{engine.weights}-{key[:16]}"
-        if not manifest.is_whole(place):
+        if not manifest.matches_manifest(place):
             merged = models.merge_adapter(
                 models.load_model(base.folder, "float32"), folder / "adapter"
             )
@@ -90,7 +90,7 @@ class FastRewriter:
 
     def count(self, prompt: str) -> int:
         """Return how many input tokens `prompt` is, prefix and end included."""
-        return len(rewriter.prompt_ids(self.speaker, prompt))
+        return len(rewriter.encode_prompt(self.speaker, prompt))
 
     def rewrite(
         self, prompts: Sequence[str], decoding: Decoding, watch: Watch | None = None
@@ -119,7 +119,9 @@ class FastRewriter:
             return_scores=True,
             return_end_token=True,
             repetition_penalty=decoding.penalty,
-            suppress_sequences=[[token] for token in rewriter.unwritten(self.speaker)],
+            suppress_sequences=[
+                [token] for token in rewriter.list_unwritable_tokens(self.speaker)
+            ],
             **(sampling if decoding.temperature else {}),
             callback=_callback(watch) if watch and greedy else None,
         )
@@ -153,8 +155,8 @@ def convert_to_ctranslate2(model: Any, speaker: Chat, place: Path, weights: str)
     import torch
 
     place.parent.mkdir(parents=True, exist_ok=True)
-    with files.lock(place.parent / f".{place.name}.lock", f"{place}"):
-        if manifest.is_whole(place):
+    with files.lock_file(place.parent / f".{place.name}.lock", f"{place}"):
+        if manifest.matches_manifest(place):
             return place
         staging = Path(tempfile.mkdtemp(dir=place.parent, prefix=".building-"))
         try:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, jsonio, manifest, provenance, settings, slotspec, state
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.run import Run
 from sem.eval.config import EvalSettings
 from sem.lm.local import chat, hardware
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base, weights
 from sem.optimizer import layout
-from sem.optimizer.data.pairs import Pair
+from sem.optimizer.data.pairs import PromptPair
 from sem.optimizer.model import confidence, rewriter
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewriter, TorchRewriter
@@ -28,8 +28,8 @@ from sem.train.engine.fit import fit_stages
 from sem.train.recipe import Recipe
 from sem.train.rows import data as rows_of
 from sem.train.rows import stages
-from sem.train.rows.data import Row, Rows
-from sem.train.rows.stages import Job, Stage
+from sem.train.rows.data import TrainingRow, TrainingRows
+from sem.train.rows.stages import Stage, TrainingJob
 from sem.train.run import memory
 
 # What a likelihood is worth: fitted on rewrites of families that training did not see.
@@ -55,7 +55,7 @@ FOREIGN = (
 Point = tuple[float, bool, str]
 
 
-def fit_calibration(network: Rewriter, val: Sequence[Pair], count: int) -> Calibration:
+def fit_calibration(network: Rewriter, val: Sequence[PromptPair], count: int) -> Calibration:
     """Return the calibration of `network` on `count` prompts of `val` and their spoilt
     siblings.
     """
@@ -72,7 +72,7 @@ def fit_calibration(network: Rewriter, val: Sequence[Pair], count: int) -> Calib
     return fit_logistic(points)
 
 
-def calibration_prompts(val: Sequence[Pair], count: int) -> list[tuple[str, str]]:
+def calibration_prompts(val: Sequence[PromptPair], count: int) -> list[tuple[str, str]]:
     """Return `count` prompts with their family, half of them spoilt, from `val` by a fixed
     seed.
     """
@@ -80,11 +80,13 @@ def calibration_prompts(val: Sequence[Pair], count: int) -> list[tuple[str, str]
     sample = dice.sample(sorted(val, key=lambda pair: pair.id), min(count, len(val)))
     prompts = []
     for number, pair in enumerate(sample):
-        prompts.append((pair.input if number % 2 == 0 else spoilt(pair.input, dice), pair.family))
+        prompts.append(
+            (pair.input if number % 2 == 0 else corrupt_prompt(pair.input, dice), pair.family)
+        )
     return prompts + [(prompt, f"foreign.{n}") for n, prompt in enumerate(FOREIGN)]
 
 
-def spoilt(prompt: str, dice: random.Random) -> str:
+def corrupt_prompt(prompt: str, dice: random.Random) -> str:
     """Return `prompt` in another order, or with letters lost, or twice as long."""
     kind, words = dice.randrange(3), prompt.split()
     if kind == 0:
@@ -110,7 +112,7 @@ def fit_logistic(points: Sequence[Point]) -> Calibration:
         curve = _curve(others)
         for sure, was, family in points:
             if family == left_out:
-                guess = confidence.likelihood(sure, Calibration(*curve, 0, 0, 0, 0.0))
+                guess = confidence.calibrated_likelihood(sure, Calibration(*curve, 0, 0, 0, 0.0))
                 errors.append((guess - was) ** 2)
     brier = sum(errors) / len(errors)
     return Calibration(*_curve(points), len(points), sum(useful), len(families), round(brier, 4))
@@ -157,36 +159,44 @@ class Training:
             )
         if self.precision not in ("auto", *DTYPES):
             choices = ("auto", *DTYPES)
-            raise SemError(f"precision: {self.precision!r}", nearest(self.precision, choices))
+            raise SemError(
+                f"precision: {self.precision!r}", suggest_nearest_name(self.precision, choices)
+            )
 
     def dtype(self) -> str:
         """Return what the base model is held in here."""
-        return DTYPES.get(self.precision) or hardware.detect().dtype
+        return DTYPES.get(self.precision) or hardware.detect_hardware().dtype
 
 
 def optimizer_train_settings(root: Path, overrides: Sequence[str] = ()) -> Training:
     """train.yaml below `root`; `overrides` (`train.recipe.epochs=1`) win."""
-    return settings.load_settings(Training, root / CONFIG, settings.own("train", overrides))
+    return settings.load_settings(
+        Training, root / CONFIG, settings.strip_override_prefix("train", overrides)
+    )
 
 
 def run_optimizer_training(
-    root: Path, training: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+    root: Path, training: Training, pairs: Sequence[PromptPair], val: Sequence[PromptPair]
 ) -> Path:
     """Train `training` on `pairs`, calibrate on `val` and seal: the folder of the finished run."""
-    with files.lock(root / HOME / ".train.lock", "an optimizer"):
+    with files.lock_file(root / HOME / ".train.lock", "an optimizer"):
         run = prepare_optimizer(root, training, pairs, val)
         counts = run.plan()["counts"]["train"]
-        console.note(f"run {run.id}: {counts['examples']} pairs, {counts['too_long']} too long")
-        result = train_optimizer_adapter(
+        console.print_note(
+            f"run {run.id}: {counts['examples']} pairs, {counts['too_long']} too long"
+        )
+        result = train_rewriter_adapter(
             optimizer_job(root, run, training, pairs, val), training.base_dropout
         )
         network = TorchRewriter.load(run.folder, root)
         fitted = fit_calibration(network, val, training.calibration_prompts)
-        files.write_file(run.folder / confidence.FILE, jsonio.pretty(fitted.as_json()))
+        files.write_file(run.folder / confidence.FILE, jsonio.pretty_json(fitted.as_json()))
         seal_optimizer(run, result)
-    console.note(f"{sentence(result)}; useful: {fitted.useful} of {fitted.rows} hard prompts")
+    console.print_note(
+        f"{format_trained_share(result)}; useful: {fitted.useful} of {fitted.rows} hard prompts"
+    )
     if not fitted.useful:
-        console.note(
+        console.print_note(
             f"warning: none of {fitted.rows} rewrites is useful: every rewrite of run {run.id} "
             "gets a confidence below a half; train longer (recipe.epochs) or on more pairs"
         )
@@ -194,14 +204,14 @@ def run_optimizer_training(
 
 
 def prepare_optimizer(
-    root: Path, training: Training, pairs: Sequence[Pair], val: Sequence[Pair]
+    root: Path, training: Training, pairs: Sequence[PromptPair], val: Sequence[PromptPair]
 ) -> Run:
     """Return a run of `training` on `pairs` below `root`.
 
     The unfinished one of the very same plan, if any.
     """
     base = weights.resolve_weights(training.base_model_id, root)
-    engine = engines.choose_engine(training.recipe, hardware.detect(), base.folder)
+    engine = engines.choose_engine(training.recipe, hardware.detect_hardware(), base.folder)
     speaker = chat.load_chat(base.folder)
     train_rows, held = _rows(pairs, speaker, training), _rows(val, speaker, training)
     rows_of.check_trainable(train_rows, "the optimizer's training pairs")
@@ -224,19 +234,19 @@ def prepare_optimizer(
 
 
 def _new(root: Path, plan: dict[str, Any]) -> Run:
-    name = f"{provenance.now():%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
+    name = f"{provenance.utc_now():%Y%m%d-%H%M%S}-{files.sha256_json(plan)[:4]}"
     folder = root / HOME / name
-    facts = {"run_id": name, "created_at": provenance.now().isoformat(), **plan}
-    files.write_file(folder / "run.json", jsonio.pretty(facts))
+    facts = {"run_id": name, "created_at": provenance.utc_now().isoformat(), **plan}
+    files.write_file(folder / "run.json", jsonio.pretty_json(facts))
     return Run(name, folder)
 
 
 def _unfinished(root: Path, plan: dict[str, Any]) -> Run | None:
     for path in sorted((root / HOME).glob("*/run.json"), reverse=True):
         try:
-            old_plan = state.read_state(path, state.OptimizerPlan)
+            old_plan = state.read_state_file(path, state.OptimizerPlan)
         except SemError as error:  # of another run: it does not stand in the way of this one
-            console.note(f"{error.message}: passed over")
+            console.print_note(f"{error.message}: passed over")
             continue
         same = all(old_plan.get(key) == value for key, value in plan.items())
         if same and not (path.parent / manifest.NAME).exists():
@@ -244,25 +254,29 @@ def _unfinished(root: Path, plan: dict[str, Any]) -> Run | None:
     return None
 
 
-def _rows(pairs: Sequence[Pair], speaker: Chat, training: Training) -> Rows:
+def _rows(pairs: Sequence[PromptPair], speaker: Chat, training: Training) -> TrainingRows:
     """Return `pairs` as token ids.
 
     One longer than `training` reads or writes is left out and named.
     """
     rows, too_long = [], []
     for pair in sorted(pairs, key=lambda pair: pair.id):
-        prompt = rewriter.prompt_ids(speaker, pair.input)
+        prompt = rewriter.encode_prompt(speaker, pair.input)
         answer = speaker.answer_ids(pair.target)
         if len(prompt) > training.input_tokens or len(answer) > training.target_tokens:
             too_long.append(pair.id)
         else:
-            rows.append(Row(pair.id, (*prompt, *answer), len(prompt), None, pair.category))
-    return Rows(tuple(rows), tuple(too_long))
+            rows.append(TrainingRow(pair.id, (*prompt, *answer), len(prompt), None, pair.category))
+    return TrainingRows(tuple(rows), tuple(too_long))
 
 
 def optimizer_job(
-    root: Path, run: Run, training: Training, pairs: Sequence[Pair], val: Sequence[Pair]
-) -> Job:
+    root: Path,
+    run: Run,
+    training: Training,
+    pairs: Sequence[PromptPair],
+    val: Sequence[PromptPair],
+) -> TrainingJob:
     """Return `run` as the trainer takes it."""
     recipe, base = training.recipe, pinned_base.resolve_pinned_base(run.plan()["base_model"], root)
     speaker = chat.load_chat(base.folder)
@@ -273,12 +287,12 @@ def optimizer_job(
         _rows(val, speaker, training), recipe.val_examples, recipe.data_seed
     )
     goal = (recipe.learning_rate, recipe.epochs, recipe.max_steps)
-    return Job(
+    return TrainingJob(
         run=run,
         recipe=recipe,
         base=base.folder,
         dtype=training.dtype(),
-        device=hardware.detect().device,
+        device=hardware.detect_hardware().device,
         chat=speaker,
         stages=(Stage(stages.EXAMPLES, "answer", train_rows, held, *goal),),
         tasks={},
@@ -287,7 +301,9 @@ def optimizer_job(
     )
 
 
-def train_optimizer_adapter(job: Job, dropout: float = 0.0, resume: bool = True) -> dict[str, Any]:
+def train_rewriter_adapter(
+    job: TrainingJob, dropout: float = 0.0, resume: bool = True
+) -> dict[str, Any]:
     """Train `job`'s adapter, from its last checkpoint if there is one; what came out of it.
 
     `dropout`: the frozen base's, whose own would be 0.1. SemError when a weight of the base model
@@ -295,13 +311,13 @@ def train_optimizer_adapter(job: Job, dropout: float = 0.0, resume: bool = True)
     """
     parameter_counts: dict[str, Any] = {}
 
-    def engine(attempt: Job) -> dict[str, Any]:
+    def engine(attempt: TrainingJob) -> dict[str, Any]:
         model = set_dropout(backend_trl.load_trl_base(attempt), dropout)
-        parameter_counts.update(share(model))
-        console.note(sentence(parameter_counts))
-        before = frozen(model)
+        parameter_counts.update(count_trained_parameters(model))
+        console.print_note(format_trained_share(parameter_counts))
+        before = hash_frozen_weights(model)
         result = fit_stages(attempt, model, resume)
-        if (after := frozen(model)) != before:
+        if (after := hash_frozen_weights(model)) != before:
             raise SemError(
                 f"training changed the frozen base: {before[:12]}… is now {after[:12]}…",
                 "report this as a bug; the adapter is not sealed",
@@ -325,13 +341,13 @@ def set_dropout(model: Any, rate: float) -> Any:
     return model
 
 
-def share(model: Any) -> dict[str, Any]:
+def count_trained_parameters(model: Any) -> dict[str, Any]:
     """Return how many parameters of `model` are trained, and of how many."""
     trained = sum(weight.numel() for _, weight in adapters.trained_tensors(model))
     return {"trained": trained, "parameters": sum(p.numel() for p in model.parameters())}
 
 
-def sentence(counts: dict[str, Any]) -> str:
+def format_trained_share(counts: dict[str, Any]) -> str:
     """Return the trained share as it is."""
     base = counts["parameters"] - counts["trained"]
     return (
@@ -339,7 +355,7 @@ def sentence(counts: dict[str, Any]) -> str:
     )
 
 
-def frozen(model: Any) -> str:
+def hash_frozen_weights(model: Any) -> str:
     """sha256 of the weights of `model` that training must not touch, by name."""
     import torch
 
@@ -357,7 +373,7 @@ def seal_optimizer(run: Run, result: dict[str, Any]) -> Path:
     listed = [path for name in SEALED for path in _below(folder / name)]
     hashes = {str(path.relative_to(folder)): files.sha256_file(path) for path in listed}
     facts = {"format": FORMAT, "run_id": run.id, "result": result, "files": hashes}
-    return files.write_file(folder / manifest.NAME, jsonio.pretty(facts))
+    return files.write_file(folder / manifest.NAME, jsonio.pretty_json(facts))
 
 
 def _below(path: Path) -> list[Path]:
@@ -379,4 +395,4 @@ def promote_optimizer(root: Path, name: str) -> Path:
             f"run {name} is not promoted: none of {fitted.rows} rewrites is useful",
             "train longer (recipe.epochs) or on more pairs; the run itself is whole",
         )
-    return files.write_file(root / HOME / rewriter.PROMOTED, jsonio.pretty({"run": name}))
+    return files.write_file(root / HOME / rewriter.PROMOTED, jsonio.pretty_json({"run": name}))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sem.core import files, manifest, state
-from sem.core.errors import SemError, nearest
+from sem.core.errors import SemError, suggest_nearest_name
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
@@ -89,7 +89,7 @@ class Rewriter(Protocol):
 
 def base_model_of(folder: Path) -> state.BaseModel:
     """Return what run.json of the optimizer in `folder` says of its base model."""
-    return state.read_state(folder / "run.json", state.OptimizerPlan)["base_model"]
+    return state.read_state_file(folder / "run.json", state.OptimizerPlan)["base_model"]
 
 
 def find_optimizer(root: Path, name: str | None = None) -> Path:
@@ -99,11 +99,13 @@ def find_optimizer(root: Path, name: str | None = None) -> Path:
     home = root / "models" / "optimizer"
     whole = sorted(path.parent.name for path in home.glob("*/manifest.json"))
     if name is None and (home / PROMOTED).exists():
-        name = state.read_state(home / PROMOTED, state.Promoted)["run"]
+        name = state.read_state_file(home / PROMOTED, state.Promoted)["run"]
     if name is None and not whole:
         raise SemError(f"no trained optimizer in {home}", TRAIN)
     if name is not None and name not in whole:
-        raise SemError(f"no trained optimizer {name!r} in {home}", nearest(name, whole) or TRAIN)
+        raise SemError(
+            f"no trained optimizer {name!r} in {home}", suggest_nearest_name(name, whole) or TRAIN
+        )
     folder = home / (name or whole[-1])
     if wrong := optimizer_faults(folder):
         raise SemError(f"{folder}: {wrong[0]}", TRAIN)
@@ -126,21 +128,21 @@ def optimizer_faults(folder: Path) -> list[str]:
     return wrong if listed else ["its manifest lists no file"]
 
 
-def prompt_ids(speaker: Chat, prompt: str) -> list[int]:
+def encode_prompt(speaker: Chat, prompt: str) -> list[int]:
     """Return the input ids of `prompt`: prefix, prompt and end, spelled as in training."""
     return speaker.prompt_ids("", PREFIX + prompt)
 
 
 def prompt_inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[list[int]]:
     """Return the input ids of each of `prompts`; raise SemError when one has more than `limit`."""
-    sent = [prompt_ids(speaker, prompt) for prompt in prompts]
+    sent = [encode_prompt(speaker, prompt) for prompt in prompts]
     longest = max(map(len, sent), default=0)
     if longest > limit:
         raise SemError(f"a prompt is {longest} tokens, {limit} are read", "shorten the prompt")
     return sent
 
 
-def unwritten(speaker: Chat) -> list[str]:
+def list_unwritable_tokens(speaker: Chat) -> list[str]:
     """Return the tokens that no rewrite holds: T5's sentinels that stand for no character here."""
     return list(speaker.spelling.unused) if speaker.spelling else []
 
@@ -187,7 +189,7 @@ class TorchRewriter:
 
     def count(self, prompt: str) -> int:
         """Return how many input tokens `prompt` is, prefix and end included."""
-        return len(prompt_ids(self.speaker, prompt))
+        return len(encode_prompt(self.speaker, prompt))
 
     def rewrite(self, prompts: Sequence[str], decoding: Decoding) -> list[Rewrite]:
         """Return a rewrite of each of `prompts`, in order.
@@ -212,7 +214,7 @@ class TorchRewriter:
             suppress_tokens=self.silent or None,
             repetition_penalty=float(decoding.penalty),
         )
-        noise = [Drawn(sent, decoding)] if decoding.temperature else None
+        noise = [GumbelSampler(sent, decoding)] if decoding.temperature else None
         with torch.inference_mode():
             out = self.model.generate(
                 input_ids=ids,
@@ -265,7 +267,7 @@ class TorchRewriter:
     @cached_property
     def silent(self) -> list[int]:
         """Return the ids that are never written."""
-        return self.speaker.tokenizer.convert_tokens_to_ids(unwritten(self.speaker))
+        return self.speaker.tokenizer.convert_tokens_to_ids(list_unwritable_tokens(self.speaker))
 
     @cached_property
     def end(self) -> int:
@@ -278,7 +280,7 @@ class TorchRewriter:
         return self.speaker.tokenizer.pad_token_id
 
 
-class Drawn:
+class GumbelSampler:
     """A logits processor that makes the likeliest token a drawn one (the Gumbel-max trick).
 
     Each row has a generator of its own, so that what is drawn does not depend on the batch.

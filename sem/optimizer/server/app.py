@@ -11,7 +11,7 @@ from sem.core import jsonio
 from sem.optimizer.model.rewriter import Rewrite
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.guard import Guard
-from sem.optimizer.server.refusal import Refusal
+from sem.optimizer.server.refusal import RequestRefusalError
 from sem.optimizer.server.service import Service
 
 # A rewrite as server-sent events: text as it grows, then the whole with its confidence.
@@ -51,14 +51,14 @@ async def stream_events(
             while not tokens.empty():
                 ids.append(tokens.get_nowait())
             heard = asyncio.ensure_future(tokens.get())
-            grown = settled(rewriter, ids, sent)
+            grown = decode_stable_text(rewriter, ids, sent)
             if len(grown) > len(sent):
                 yield _event("token", {"text": grown[len(sent) :]})
                 sent = grown
         (rewrite,) = whole.result()
         sure = service.confidence(rewrite, prompt)
         yield _event("done", {"optimized_prompt": rewrite.text, "confidence": sure})
-    except Refusal as error:
+    except RequestRefusalError as error:
         yield _event("error", error.body(request_id))
     finally:
         heard.cancel()
@@ -66,7 +66,7 @@ async def stream_events(
         waiting.cancel()
 
 
-def settled(rewriter: Any, ids: list[int], sent: str) -> str:
+def decode_stable_text(rewriter: Any, ids: list[int], sent: str) -> str:
     """As much of the text of IDS as no later token changes, at least `sent`.
 
     A space before a token that stands for a character goes away, and an escaped character is
@@ -288,13 +288,13 @@ def _add_faults(app: Any) -> None:
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
-    def answered(request: Request, error: Refusal) -> JSONResponse:
+    def answered(request: Request, error: RequestRefusalError) -> JSONResponse:
         passage = request.state.passage
         passage.reason = error.reason
         return JSONResponse(error.body(passage.id), error.status, error.headers)
 
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, error: Refusal) -> JSONResponse:
+    @app.exception_handler(RequestRefusalError)
+    async def refused(request: Request, error: RequestRefusalError) -> JSONResponse:
         return answered(request, error)
 
     @app.exception_handler(RequestValidationError)
@@ -302,11 +302,13 @@ def _add_faults(app: Any) -> None:
         listed = [_fault(fault) for fault in error.errors()]
         first = listed[0]
         detail = f"{first['field'] or 'the body'}: {first['message']}"
-        return answered(request, Refusal(422, "invalid", detail, errors=listed))
+        return answered(request, RequestRefusalError(422, "invalid", detail, errors=listed))
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
-        response = answered(request, Refusal(error.status_code, "http", str(error.detail)))
+        response = answered(
+            request, RequestRefusalError(error.status_code, "http", str(error.detail))
+        )
         response.headers.update(error.headers or {})
         return response
 

@@ -85,7 +85,9 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 
 def load_serve_settings(root: Path, overrides: tuple[str, ...] = ()) -> ServeSettings:
     """Return the settings of the tree `root`; `overrides` are `serve.KEY=VALUE`."""
-    return settings.load_settings(ServeSettings, root / FILE, settings.own("serve", overrides))
+    return settings.load_settings(
+        ServeSettings, root / FILE, settings.strip_override_prefix("serve", overrides)
+    )
 
 
 def api_key(config: ServeSettings) -> str | None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from sem.core import jsonio
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.metrics import Metrics
-from sem.optimizer.server.refusal import Refusal
+from sem.optimizer.server.refusal import RequestRefusalError
 
 log = logging.getLogger("sem.serve")
 Scope = MutableMapping[str, Any]
@@ -47,7 +47,7 @@ SECURITY = {
 
 
 @dataclass
-class Passage:
+class GuardedRequest:
     """One request on its way through: its id, and what is known of its answer."""
 
     id: str
@@ -65,7 +65,7 @@ class Guard:
         config: ServeSettings,
         key: str | None,
         metrics: Metrics,
-        full: Callable[[], Refusal | None],
+        full: Callable[[], RequestRefusalError | None],
     ) -> None:
         self.app, self.config, self.metrics, self._full = app, config, metrics, full
         self._key = key.encode() if key else None
@@ -76,7 +76,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        passage = Passage(uuid.uuid4().hex, time.monotonic())
+        passage = GuardedRequest(uuid.uuid4().hex, time.monotonic())
         scope.setdefault("state", {})["passage"] = passage
         spoken = self._marked(send, passage)
         try:
@@ -86,7 +86,7 @@ class Guard:
             if scope["path"] in REWRITES and (refusal := self._full()):
                 raise refusal
             await self.app(scope, _again(body, receive), spoken)
-        except Refusal as error:
+        except RequestRefusalError as error:
             passage.reason = error.reason
             if error.status == 413 and b"expect" not in dict(scope["headers"]):
                 await _drain(receive, self.config.max_body_bytes)
@@ -95,7 +95,9 @@ class Guard:
             log.exception("bug", extra={"facts": {"request_id": passage.id}})
             passage.reason = "bug"
             if not passage.status:
-                await _refuse(spoken, Refusal(500, "bug", "an error in the server"), passage)
+                await _refuse(
+                    spoken, RequestRefusalError(500, "bug", "an error in the server"), passage
+                )
         finally:
             self._tell(scope, passage)
 
@@ -103,10 +105,10 @@ class Guard:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if _name(host) not in self._hosts:
-            raise Refusal(400, "unknown_host", "this server is not asked by that name")
+            raise RequestRefusalError(400, "unknown_host", "this server is not asked by that name")
         origin = headers.get(b"origin")
         if origin is not None and not self._is_ours(origin.decode("latin-1"), host):
-            raise Refusal(403, "foreign_origin", "that page may not ask this server")
+            raise RequestRefusalError(403, "foreign_origin", "that page may not ask this server")
         if self._key and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
             self._check_key(headers)
 
@@ -118,7 +120,7 @@ class Guard:
         kind, _, rest = token.partition(b" ")
         token = rest if kind.lower() == b"bearer" else token
         if not secrets.compare_digest(token.strip(), self._key or b""):
-            raise Refusal(401, "no_key", "show the API key: Authorization: Bearer KEY")
+            raise RequestRefusalError(401, "no_key", "show the API key: Authorization: Bearer KEY")
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """Return the whole body: 413 when it is too long, 408 when it comes too slowly."""
@@ -136,10 +138,10 @@ class Guard:
                     if not message.get("more_body"):
                         return bytes(body)
         except TimeoutError:
-            raise Refusal(408, "slow_body", "the request came too slowly") from None
-        raise Refusal(499, "client_left", "the client closed the connection")
+            raise RequestRefusalError(408, "slow_body", "the request came too slowly") from None
+        raise RequestRefusalError(499, "client_left", "the client closed the connection")
 
-    def _marked(self, send: Send, passage: Passage) -> Send:
+    def _marked(self, send: Send, passage: GuardedRequest) -> Send:
         """Return `send` with the security headers and the request's id on every answer."""
         more = [(k.encode(), v.encode()) for k, v in SECURITY.items()]
         more.append((b"x-request-id", passage.id.encode()))
@@ -156,7 +158,7 @@ class Guard:
 
         return spoken
 
-    def _tell(self, scope: Scope, passage: Passage) -> None:
+    def _tell(self, scope: Scope, passage: GuardedRequest) -> None:
         path = scope["path"] if scope["path"] in REWRITES else "other"
         route = getattr(scope.get("route"), "path", path)
         seconds = time.monotonic() - passage.began
@@ -182,8 +184,10 @@ def _name(host: str) -> str:
         return ""
 
 
-def _too_long(most: int) -> Refusal:
-    return Refusal(413, "body_too_long", f"a request is at most {most:,} bytes", limit=most)
+def _too_long(most: int) -> RequestRefusalError:
+    return RequestRefusalError(
+        413, "body_too_long", f"a request is at most {most:,} bytes", limit=most
+    )
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
@@ -207,7 +211,7 @@ async def _drain(receive: Receive, most: int) -> None:
                     return
 
 
-async def _refuse(send: Send, error: Refusal, passage: Passage) -> None:
+async def _refuse(send: Send, error: RequestRefusalError, passage: GuardedRequest) -> None:
     body = jsonio.canonical_json(error.body(passage.id)).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body))}
     # What is left of a body that was not read must not be taken for the next request.

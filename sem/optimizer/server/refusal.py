@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Refusal(Exception):
+class RequestRefusalError(Exception):
     """An answer other than 200: a status, a sentence for people, a reason for programs."""
 
     def __init__(
@@ -34,26 +34,26 @@ class Refusal(Exception):
         }
 
 
-def not_loaded(cure: str) -> Refusal:
+def not_loaded(cure: str) -> RequestRefusalError:
     """No adapter is loaded, and the base model alone is never served; `cure` says what helps."""
-    return Refusal(503, "not_loaded", "Model not loaded", retry_after_s=5, cure=cure)
+    return RequestRefusalError(503, "not_loaded", "Model not loaded", retry_after_s=5, cure=cure)
 
 
-def full(waiting: int) -> Refusal:
+def queue_full_refusal(waiting: int) -> RequestRefusalError:
     """Return the refusal of a request while the line is as long as it may get."""
-    return Refusal(429, "queue_full", f"{waiting} prompts are waiting; try again", 1)
+    return RequestRefusalError(429, "queue_full", f"{waiting} prompts are waiting; try again", 1)
 
 
-def late(timeout_s: float) -> Refusal:
+def timeout_refusal(timeout_s: float) -> RequestRefusalError:
     """Return the refusal of a request whose answer was not there in time."""
-    return Refusal(503, "timeout", f"no answer within {timeout_s:g} s; try again", 2)
+    return RequestRefusalError(503, "timeout", f"no answer within {timeout_s:g} s; try again", 2)
 
 
-def gone() -> Refusal:
+def client_left_refusal() -> RequestRefusalError:
     """Return the client left; nobody reads this."""
-    return Refusal(499, "client_left", "the client closed the connection")
+    return RequestRefusalError(499, "client_left", "the client closed the connection")
 
 
-def failed() -> Refusal:
+def network_failed_refusal() -> RequestRefusalError:
     """Return the network raised; the log says what, under the request's id."""
-    return Refusal(503, "network_failed", "the network failed on this request", 1)
+    return RequestRefusalError(503, "network_failed", "the network failed on this request", 1)

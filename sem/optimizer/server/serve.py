@@ -33,7 +33,7 @@ class AsJson(logging.Formatter):
         entry |= getattr(record, "facts", {})
         if record.exc_info:
             entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return redact.redacted(jsonio.canonical_json(entry))
+        return redact.redact_secrets(jsonio.canonical_json(entry))
 
 
 def to_stderr() -> None:

@@ -23,7 +23,7 @@ from sem.optimizer.server import refusal
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.metrics import Metrics
 from sem.optimizer.server.network import Loading, Network
-from sem.optimizer.server.refusal import Refusal
+from sem.optimizer.server.refusal import RequestRefusalError
 
 # The line before the network: bounded, served in batches by one thread.
 #
@@ -33,7 +33,7 @@ from sem.optimizer.server.refusal import Refusal
 
 
 @dataclass(eq=False)
-class Waiting:
+class WaitingPrompt:
     """One prompt in line; `told` hears each of its tokens, on the event loop."""
 
     prompt: str
@@ -50,7 +50,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class QueueBounds:
     """How long the line gets, and how batches are filled."""
 
     max_waiting: int
@@ -58,19 +58,19 @@ class Bounds:
     max_wait_s: float
 
 
-class Line:
+class PromptQueue:
     """Prompts that wait for `rewrite`, which is called in a thread of the line's own."""
 
     def __init__(
         self,
-        bounds: Bounds,
+        bounds: QueueBounds,
         rewrite: Callable[..., Sequence[Rewrite]],
         observe: Callable[[str, float], None] = lambda name, value: None,
     ) -> None:
         self.bounds = bounds
         self._rewrite = rewrite
         self._observe = observe
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[WaitingPrompt] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._loop = asyncio.get_running_loop()
@@ -92,10 +92,10 @@ class Line:
             if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
                 self._drop_unwanted()
             if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
-                raise refusal.full(len(self._waiting))
+                raise refusal.queue_full_refusal(len(self._waiting))
             end = time.monotonic() + timeout_s
             entries = [
-                Waiting(prompt, decoding, end, self._loop.create_future(), on_token)
+                WaitingPrompt(prompt, decoding, end, self._loop.create_future(), on_token)
                 for prompt in prompts
             ]
             self._waiting += entries
@@ -119,7 +119,7 @@ class Line:
         while (batch := self._next()) is not None:
             self._serve(batch)
 
-    def _next(self) -> list[Waiting] | None:
+    def _next(self) -> list[WaitingPrompt] | None:
         """Return the next batch; None when the line is empty and stopping."""
         with self._changed:
             while True:
@@ -138,13 +138,13 @@ class Line:
             self._waiting = deque(entry for entry in self._waiting if id(entry) not in batch_ids)
         return batch
 
-    def _alike(self) -> list[Waiting]:
+    def _alike(self) -> list[WaitingPrompt]:
         first = self._waiting[0].decoding
         return [entry for entry in self._waiting if entry.decoding == first][
             : self.bounds.max_batch
         ]
 
-    def _serve(self, batch: list[Waiting]) -> None:
+    def _serve(self, batch: list[WaitingPrompt]) -> None:
         self._observe("batch", len(batch))
         for entry in batch:
             self._observe("waited", time.monotonic() - entry.since)
@@ -158,7 +158,7 @@ class Line:
             return
         self._tell(_settle, batch, rewrites)
 
-    def _watch(self, batch: list[Waiting]) -> Callable[[int, int], bool]:
+    def _watch(self, batch: list[WaitingPrompt]) -> Callable[[int, int], bool]:
         """Passes tokens on, and ends the rows that nobody waits for."""
 
         def watch(row: int, token: int) -> bool:
@@ -174,16 +174,16 @@ class Line:
             self._loop.call_soon_threadsafe(heard, *what)
 
 
-def _settle(batch: list[Waiting], rewrites: Sequence[Rewrite]) -> None:
+def _settle(batch: list[WaitingPrompt], rewrites: Sequence[Rewrite]) -> None:
     for entry, rewrite in zip(batch, rewrites, strict=True):
         if not entry.answer.done():
             entry.answer.set_result(rewrite)
 
 
-def _fail(batch: list[Waiting]) -> None:
+def _fail(batch: list[WaitingPrompt]) -> None:
     for entry in batch:
         if not entry.answer.done():
-            entry.answer.set_exception(refusal.failed())
+            entry.answer.set_exception(refusal.network_failed_refusal())
 
 
 # What people thought of rewrites: appended durably, keys redacted, for the next training run.
@@ -209,22 +209,26 @@ class Feedback:
     def add(self, row: dict[str, Any], model: str | None) -> None:
         """Append `row` with the time and `model`; Refusal 503 when it cannot be kept."""
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = {k: redact.redacted(v) if isinstance(v, str) else v for k, v in row.items()}
+        entry = {k: redact.redact_secrets(v) if isinstance(v, str) else v for k, v in row.items()}
         try:
-            with files.lock(self.path.with_suffix(".lock"), str(self.path)):
+            with files.lock_file(self.path.with_suffix(".lock"), str(self.path)):
                 self._append(entry | {"at": at, "model": model})
         except Busy as error:
-            raise Refusal(503, "feedback_busy", "feedback is being read; try again", 1) from error
+            raise RequestRefusalError(
+                503, "feedback_busy", "feedback is being read; try again", 1
+            ) from error
         except OSError as error:
             if error.errno not in SPACE:
                 raise
             log.error("feedback_not_kept", extra={"facts": {"errno": error.errno}})
-            raise Refusal(503, "feedback_not_kept", "feedback cannot be kept now", 60) from error
+            raise RequestRefusalError(
+                503, "feedback_not_kept", "feedback cannot be kept now", 60
+            ) from error
 
     def _append(self, row: dict[str, Any]) -> None:
-        with files.appending(self.path) as file:
+        with files.open_for_append(self.path) as file:
             if file.seek(0, 2) + len(str(row)) > self._most_bytes:
-                raise Refusal(503, "feedback_full", "no more feedback is taken", 3_600)
+                raise RequestRefusalError(503, "feedback_full", "no more feedback is taken", 3_600)
             files.append_row(file, row)
 
 
@@ -241,7 +245,7 @@ class Service:
     load: Any  # () -> Network
     metrics: Metrics = field(default_factory=Metrics)
     network: Network | None = None
-    line: Line | None = None
+    line: PromptQueue | None = None
     loading: Loading | None = None
 
     def __post_init__(self) -> None:
@@ -250,10 +254,10 @@ class Service:
 
     def start(self) -> None:
         """Open the line, and begin to load; on the event loop."""
-        bounds = Bounds(
+        bounds = QueueBounds(
             self.config.max_waiting, self.config.max_batch, self.config.max_wait_ms / 1000
         )
-        self.line = Line(bounds, self._rewrite, self.metrics.observe)
+        self.line = PromptQueue(bounds, self._rewrite, self.metrics.observe)
         self.metrics.waiting.set_function(lambda: len(self.line or ()))
         self.metrics.loaded.set_function(lambda: self.network is not None)
         self.loading = Loading(self.load, self._ready, self.config.retry_s)
@@ -279,10 +283,10 @@ class Service:
             raise refusal.not_loaded(self.cure())
         return self.network
 
-    def full(self) -> Refusal | None:
+    def full(self) -> RequestRefusalError | None:
         """Return the refusal of a prompt more, where the line takes none."""
         waiting = len(self.line or ())
-        return refusal.full(waiting) if waiting >= self.config.max_waiting else None
+        return refusal.queue_full_refusal(waiting) if waiting >= self.config.max_waiting else None
 
     async def enter(
         self, prompts: Sequence[str], length: int, temperature: float, on_token: Any = None
@@ -292,7 +296,7 @@ class Service:
         # A long strange text takes the tokenizer milliseconds: not on the event loop.
         for count in await asyncio.to_thread(self._counted, network, prompts):
             if count > network.rewriter.limit:
-                raise Refusal(
+                raise RequestRefusalError(
                     422,
                     "prompt_too_long",
                     f"the prompt is {count} tokens, at most {network.rewriter.limit} are read",
@@ -324,13 +328,13 @@ class Service:
         try:
             while pending:
                 if departure.done():
-                    raise refusal.gone()
+                    raise refusal.client_left_refusal()
                 spare = max(0.0, end - time.monotonic())
                 finished, _ = await asyncio.wait(
                     {*pending, departure}, timeout=spare, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not finished:
-                    raise refusal.late(self.config.timeout_s)
+                    raise refusal.timeout_refusal(self.config.timeout_s)
                 pending -= finished
             rewrites = [future.result() for future in waiting]
         finally:

@@ -20,7 +20,7 @@ from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base
 from sem.package.export import targets
-from sem.package.export.targets import Served
+from sem.package.export.targets import ServedPackage
 
 FORMAT = "package.v1"
 TOKENIZER_FILES = (
@@ -51,7 +51,7 @@ MANIFEST_SCHEMA: dict[str, Any] = {
 }
 
 
-def export(project: Project, target: Run, requested: Sequence[str]) -> Path:
+def build_package(project: Project, target: Run, requested: Sequence[str]) -> Path:
     """Build the package of `target`, whole or not at all, and return its folder.
 
     `requested`: runtimes; none means every one that can be told how to serve such a model.
@@ -65,12 +65,12 @@ def export(project: Project, target: Run, requested: Sequence[str]) -> Path:
     plan = target.plan()
     base = pinned_base.resolve_pinned_base(plan["base_model"], project.root)
     speaker = chat.load_chat(base.folder, _renderer(plan))
-    suited = targets.suited(speaker)
+    suited = targets.list_suitable_runtimes(speaker)
     for name in requested:
         if name not in suited:
             raise SemError(f"{name} does not serve an encoder-decoder", f"use {', '.join(suited)}")
     folder = project.packages / target.id
-    served = Served(
+    served = ServedPackage(
         plan["sem"],
         speaker,
         plan["hardware"]["dtype"],
@@ -81,7 +81,7 @@ def export(project: Project, target: Run, requested: Sequence[str]) -> Path:
     _check_adapter(target)
     report = _report(project, target)
     building = project.packages / f".building-{target.id}"
-    with files.lock(project.packages / f".{target.id}.lock", f"package {target.id}"):
+    with files.lock_file(project.packages / f".{target.id}.lock", f"package {target.id}"):
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         _fill(project, target, building, report, served, target_names)
@@ -91,7 +91,7 @@ def export(project: Project, target: Run, requested: Sequence[str]) -> Path:
 
 def _publish(project: Project, target: Run, building: Path, folder: Path) -> None:
     """Give the built package its name, unless a takedown came in between."""
-    with run.publishing(project.models):
+    with run.hold_publish_lock(project.models):
         try:
             run.refuse_tainted(target.folder, f"run {target.id}")
             _check_adapter(target)
@@ -105,7 +105,7 @@ def _renderer(plan: dict[str, Any]) -> str:
     return plan["recipe"].get("renderer", turns.TEMPLATE)
 
 
-def _writable(served: Served, names: set[str], requested: set[str]) -> list[str]:
+def _writable(served: ServedPackage, names: set[str], requested: set[str]) -> list[str]:
     """Return the `names` that can be written; others are said, or refused when `requested`."""
     writable = []
     for name in sorted(names):
@@ -115,7 +115,7 @@ def _writable(served: Served, names: set[str], requested: set[str]) -> list[str]
         except SemError as error:
             if name in requested:
                 raise
-            console.note(error.message)
+            console.print_note(error.message)
     return writable
 
 
@@ -124,7 +124,7 @@ def _fill(
     target: Run,
     folder: Path,
     report: Path,
-    served: Served,
+    served: ServedPackage,
     target_names: Sequence[str],
 ) -> None:
     plan = target.plan()
@@ -144,7 +144,7 @@ def _fill(
     shutil.copyfile(report.parent / "scores.json", folder / "scores.json")
     # Written anew: an older version's report would not be the one that these scores make.
     files.write_file(folder / "eval_report.md", reports.report_markdown(scores))
-    files.write_file(folder / "task_spec.json", jsonio.pretty(_specs(plan)))
+    files.write_file(folder / "task_spec.json", jsonio.pretty_json(_specs(plan)))
     files.write_file(folder / "repro.lock", _lock(project, plan))
     for name in target_names:
         targets.write_target(name, folder, served)
@@ -166,7 +166,7 @@ def _write_tokenizer(base: Path, speaker: Chat, folder: Path) -> None:
     if speaker.turns:
         turns.save_template(speaker.tokenizer.chat_template, folder)
         files.write_file(
-            folder / "generation_config.json", jsonio.pretty(generation_config(speaker))
+            folder / "generation_config.json", jsonio.pretty_json(generation_config(speaker))
         )
     elif (base / "generation_config.json").exists():
         shutil.copyfile(base / "generation_config.json", folder / "generation_config.json")
@@ -220,12 +220,12 @@ def _facts(
     project: Project, target: Run, folder: Path, target_names: Sequence[str]
 ) -> dict[str, Any]:
     plan = target.plan()
-    scores = state.read_state(folder / "scores.json", state.Scores)
+    scores = state.read_state_file(folder / "scores.json", state.Scores)
     return {
         "format": FORMAT,
         "sem": project.sem,
         "run_id": target.id,
-        "created_at": provenance.now().isoformat(),
+        "created_at": provenance.utc_now().isoformat(),
         "targets": list(target_names),
         "lineage": {
             "run_json": files.sha256_file(target.folder / "run.json"),

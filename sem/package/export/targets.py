@@ -11,7 +11,7 @@ from sem.lm.local.chat import Chat
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedPackage:
     """What a writer needs to know of a package."""
 
     sem: str
@@ -23,11 +23,11 @@ class Served:
 
 
 # The texts of its files, by path in the package.
-Writer = Callable[[Served], dict[str, str]]
+Writer = Callable[[ServedPackage], dict[str, str]]
 TARGETS: dict[str, Writer] = {}
 
 
-def target(write: Writer) -> Writer:
+def register_target(write: Writer) -> Writer:
     """Register `write` under its own name, as `package.export --target` spells it."""
     TARGETS[write.__name__] = write
     return write
@@ -41,19 +41,19 @@ FILES = {
 }
 
 
-def suited(chat: Chat) -> list[str]:
+def list_suitable_runtimes(chat: Chat) -> list[str]:
     """Return the names of the runtimes that serve a model which `chat` speaks to."""
     return sorted(TARGETS) if chat.turns else ["transformers"]
 
 
-def write_target(name: str, folder: Path, served: Served) -> None:
+def write_target(name: str, folder: Path, served: ServedPackage) -> None:
     """Write what the runtime `name` wants into `folder`; raise SemError when it cannot be."""
     for path, text in TARGETS[name](served).items():
         files.write_file(folder / path, text)
 
 
-@target
-def transformers(served: Served) -> dict[str, str]:
+@register_target
+def transformers(served: ServedPackage) -> dict[str, str]:
     """Write how to load the package with Transformers, and how an encoder-decoder spells."""
     if served.chat.turns:
         return {"serve/TRANSFORMERS.md": TRANSFORMERS}
@@ -61,19 +61,19 @@ def transformers(served: Served) -> dict[str, str]:
     texts = {"serve/TRANSFORMERS.md": SEQ2SEQ}
     if spelling:
         written = {"characters": spelling.tokens, "escape": spelling.escape}
-        texts["serve/spelling.json"] = jsonio.pretty(written)
+        texts["serve/spelling.json"] = jsonio.pretty_json(written)
     return texts
 
 
-@target
-def vllm(served: Served) -> dict[str, str]:
+@register_target
+def vllm(served: ServedPackage) -> dict[str, str]:
     """Write a `vllm serve --config` file and notes for CUDA, ROCm and CPU."""
     config = VLLM_CONFIG.format(name=served.sem, dtype=served.dtype, limit=served.max_tokens)
     return {"serve/vllm.yaml": config, "serve/VLLM.md": VLLM}
 
 
-@target
-def ollama(served: Served) -> dict[str, str]:
+@register_target
+def ollama(served: ServedPackage) -> dict[str, str]:
     """Write a Modelfile over the merged safetensors, from the model's own chat template."""
     prompts = [(task.system_prompt, task.prompt("page")) for task in served.tasks]
     return {"Modelfile": modelfiles.write_modelfile(served.chat, served.max_tokens, prompts)}

@@ -17,7 +17,7 @@ from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.package.export import targets
 from sem.package.export.bundle import generation_config
-from sem.package.export.targets import Served
+from sem.package.export.targets import ServedPackage
 
 Check = Callable[[Path, dict[str, Any]], Iterator[str]]
 WEIGHTS = ("adapter/adapter_model.safetensors", "model/model.safetensors")
@@ -86,7 +86,7 @@ def _adapter_config(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
     for key in ("auto_mapping", "modules_to_save", "layer_replication", "target_parameters"):
         if config.get(key):
             yield f"adapter/adapter_config.json: {key} is set, which training never does"
-    if not 0 < models.scale(config) < 1e4:
+    if not 0 < models.lora_scale(config) < 1e4:
         yield "adapter/adapter_config.json: a scale that training never sets"
 
 
@@ -123,10 +123,10 @@ def _weights(folder: Path, _: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: tensors of {', '.join(sorted(formats)) or 'no format'}"
         elif name == WEIGHTS[1] and FORMATS[next(iter(formats))] != _dtype(folder):
             yield f"{name}: its precision is not that of config.json"
-        yield from infinite(folder, name)
+        yield from find_non_finite_tensors(folder, name)
 
 
-def infinite(folder: Path, name: str) -> Iterator[str]:
+def find_non_finite_tensors(folder: Path, name: str) -> Iterator[str]:
     import torch
     from safetensors import safe_open
 
@@ -143,13 +143,13 @@ def _dtype(folder: Path) -> str:
 
 def _shapes(folder: Path, _: dict[str, Any]) -> Iterator[str]:
     """Check that the tensors have the names and shapes of config.json's architecture."""
-    for kind, keys in models.misfits(folder / "model").items():
+    for kind, keys in models.find_misfit_tensors(folder / "model").items():
         yield from (f"model/model.safetensors: {key}: {kind}" for key in sorted(keys)[:5])
 
 
 def _adapter_shapes(folder: Path, _: dict[str, Any]) -> Iterator[str]:
     """Check that the adapter fits the model it was merged into."""
-    model = models.skeleton(folder / "model")
+    model = models.load_skeleton(folder / "model")
     problem = models.adapter_misfit(model, folder / "adapter")
     if problem:
         yield f"adapter/adapter_model.safetensors: {problem}"
@@ -168,7 +168,7 @@ def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
             jsonio.canonical_json(generation_config(speaker))
         ):
             yield "model/generation_config.json: not the greedy decoding that was proven"
-    served = Served(
+    served = ServedPackage(
         facts["sem"], speaker, _dtype(folder), _max_tokens(folder), tuple(_tasks(folder))
     )
     for name in facts["targets"]:

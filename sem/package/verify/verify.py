@@ -19,11 +19,18 @@ from typing import Any
 from sem.core import manifest, run, schema
 from sem.core.errors import SemError
 from sem.eval.answers import answers, subject
-from sem.eval.answers.subject import Subject
+from sem.eval.answers.subject import EvalSubject
 from sem.lm.local import model as models
 from sem.package.export import targets
 from sem.package.export.bundle import MANIFEST_SCHEMA
-from sem.package.verify.package_checks import BASIC, CAGED, DEEP, WEIGHTS, Check, infinite
+from sem.package.verify.package_checks import (
+    BASIC,
+    CAGED,
+    DEEP,
+    WEIGHTS,
+    Check,
+    find_non_finite_tensors,
+)
 
 # A check in a process of its own, which a hostile file can stop and nothing else.
 #
@@ -197,7 +204,7 @@ def model_faults(folder: Path) -> list[str]:
     faults += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
     faults += _guarded("model/config.json", lambda: _refused_code(folder / "model"))
     if not faults:
-        faults += _guarded(WEIGHTS[1], lambda: list(infinite(folder, WEIGHTS[1])))
+        faults += _guarded(WEIGHTS[1], lambda: list(find_non_finite_tensors(folder, WEIGHTS[1])))
     return [_printable(line) for line in faults]
 
 
@@ -292,7 +299,7 @@ def _names(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: a kind of file no package holds for {', '.join(facts['targets'])}"
 
 
-def answers_again(proven: Subject, folder: Path, count: int) -> tuple[int, int]:
+def answers_again(proven: EvalSubject, folder: Path, count: int) -> tuple[int, int]:
     """Let the packaged model answer `count` proven prompts again: (byte-equal, asked).
 
     Whole batches of the evaluation are repeated, because padding changes the last bits.

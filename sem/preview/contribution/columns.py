@@ -42,7 +42,7 @@ NAMED = 8
 
 
 @dataclass(frozen=True)
-class Shape:
+class ColumnShape:
     """What the columns are."""
 
     kind: Kind
@@ -178,7 +178,9 @@ def as_list(value: Any) -> list[Any] | None:
     return list(items) if isinstance(items, list | tuple) else None
 
 
-def shape_of(columns: Columns, path: Path, like: Shape | None, target: str = "auto") -> Shape:
+def shape_of(
+    columns: Columns, path: Path, like: ColumnShape | None, target: str = "auto"
+) -> ColumnShape:
     """Return what `columns` of `path` are, as `like` has them where it is given.
 
     Raise SemError if none.
@@ -196,27 +198,27 @@ def shape_of(columns: Columns, path: Path, like: Shape | None, target: str = "au
             f"{path}: no column says what a row is: {_named(columns.kinds)}",
             f"name it {LABELS[0]}, or one of {', '.join(LABELS[1:])}",
         )
-    is_number = is_of_numbers(columns, label) if target == "auto" else target == "number"
+    is_number = is_quantity_column(columns, label) if target == "auto" else target == "number"
     what: Target = "number" if is_number else "classes"
     if FEATURES in columns.kinds and columns.kinds[FEATURES]["list"]:
         width = columns.widths.most_common(1)[0][0]
-        return Shape("table", label, features=(FEATURES,), width=width, target=what)
+        return ColumnShape("table", label, features=(FEATURES,), width=width, target=what)
     text = next(
         (names[spelling] for spelling in TEXTS if spelling in names and names[spelling] != label),
         None,
     )
     if text is not None and columns.kinds[text]["text"]:
-        return Shape("text", label, text=text, target=what)
+        return ColumnShape("text", label, text=text, target=what)
     numeric = tuple(name for name in columns.kinds if name != label and _is_numeric(columns, name))
     if not numeric:
         raise SemError(
             f"{path}: neither a text nor numbers to learn from: {_named(columns.kinds)}",
             "name a column text, or give numeric columns or a list in `features`",
         )
-    return Shape("table", label, features=numeric, width=len(numeric), target=what)
+    return ColumnShape("table", label, features=numeric, width=len(numeric), target=what)
 
 
-def is_of_numbers(columns: Columns, label: str) -> bool:
+def is_quantity_column(columns: Columns, label: str) -> bool:
     """Return whether the column `label` holds numbers that are no classes.
 
     Many, and few rows of each.
@@ -232,7 +234,7 @@ def is_of_numbers(columns: Columns, label: str) -> bool:
     return total < ROWS_A_VALUE * different
 
 
-def _as(like: Shape, names: Mapping[str, str], path: Path) -> Shape:
+def _as(like: ColumnShape, names: Mapping[str, str], path: Path) -> ColumnShape:
     """Return `like` with the spelling of this file's columns.
 
     The SemError names what is missing.
@@ -247,7 +249,7 @@ def _as(like: Shape, names: Mapping[str, str], path: Path) -> Shape:
     spelled = [names[name.casefold()] for name in columns]
     text = spelled[1] if like.text else None
     features = () if like.text else tuple(spelled[1:])
-    return Shape(like.kind, spelled[0], text, features, like.width, like.target)
+    return ColumnShape(like.kind, spelled[0], text, features, like.width, like.target)
 
 
 def _is_numeric(columns: Columns, name: str) -> bool:

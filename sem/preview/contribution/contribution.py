@@ -19,12 +19,12 @@ from typing import Any
 from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.dataset.ingest import csv_dialects, parquet_files, readers
-from sem.dataset.ingest.readers import Told
+from sem.dataset.ingest.readers import ReadReporter
 from sem.preview.contribution.columns import (
     FEATURES,
     MOST_COLUMNS,
     Columns,
-    Shape,
+    ColumnShape,
     as_list,
     shape_of,
     too_wide,
@@ -38,9 +38,9 @@ WORD = re.compile(r"\b\w\w+\b")
 # Its square is still a number.
 LARGEST = 1e100
 TEXT_FILES = {
-    "jsonl": readers.jsonl,
-    "ndjson": readers.jsonl,
-    "json": readers.array,
+    "jsonl": readers.iter_jsonl_rows,
+    "ndjson": readers.iter_jsonl_rows,
+    "json": readers.iter_json_array,
     "csv": csv_dialects.read_csv_rows,
     "tsv": csv_dialects.read_csv_rows,
 }
@@ -73,7 +73,7 @@ class Sample:
 class Contribution:
     """A sample of a file's usable rows, and what the whole file is."""
 
-    shape: Shape
+    shape: ColumnShape
     samples: list[Sample]
     # Usable rows in the file.
     size: int
@@ -85,7 +85,7 @@ class Contribution:
 
 
 def read_contribution(
-    path: Path, most: int, seed: int, like: Shape | None = None, target: str = "auto"
+    path: Path, most: int, seed: int, like: ColumnShape | None = None, target: str = "auto"
 ) -> Contribution:
     """Return at most `most` rows of `path`, its classes in their proportions, none lost.
 
@@ -118,14 +118,14 @@ def read_contribution(
 
 
 @contextmanager
-def _rows(path: Path, report: Told | None = None) -> Iterator[Iterator[tuple[str, Any]]]:
+def _rows(path: Path, report: ReadReporter | None = None) -> Iterator[Iterator[tuple[str, Any]]]:
     check_contribution(path)
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     if kind == "parquet":
-        with parquet_files.parquet(path) as rows:
+        with parquet_files.open_parquet(path) as rows:
             yield ((f"row {n}", row) for n, row in enumerate(rows, 1))
     elif kind in TEXT_FILES:
-        yield TEXT_FILES[kind](path, report or Told(lambda *_: None))
+        yield TEXT_FILES[kind](path, report or ReadReporter(lambda *_: None))
     else:
         raise SemError(
             f"{path}: unknown kind of file {kind!r}",
@@ -149,21 +149,21 @@ def unpack_contribution(path: Path) -> None:
     name = path.name.lower()
     if name.removesuffix(".gz").endswith(("jsonl", "ndjson")):
         # Parsing such a row takes seconds.
-        with readers.opened(path) as file:
+        with readers.open_unpacked(path) as file:
             if file.readline(readers.MAX_LINE).count(b'":') > 10 * MOST_COLUMNS:
                 raise too_wide(path)
     if name.endswith(".gz"):
-        with readers.opened(path) as file:
+        with readers.open_unpacked(path) as file:
             while file.read(BLOCK):
                 continue
 
 
-def _wanted(shape: Shape) -> str:
+def _wanted(shape: ColumnShape) -> str:
     what = shape.text or ", ".join(shape.features[:3])
     return f"a row needs {what} and {shape.label}"
 
 
-def _counted(path: Path, shape: Shape) -> tuple[Counter[str], Counter[str], Counter[str]]:
+def _counted(path: Path, shape: ColumnShape) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """Usable rows by class, others by reason, and notes."""
     skipped, notes = Counter[str](), Counter[str]()
 
@@ -171,7 +171,7 @@ def _counted(path: Path, shape: Shape) -> tuple[Counter[str], Counter[str], Coun
         skipped[reason.partition(":")[0]] += 1
 
     counts: Counter[str] = Counter()
-    with _rows(path, Told(refuse, lambda note: notes.update((note,)))) as rows:
+    with _rows(path, ReadReporter(refuse, lambda note: notes.update((note,)))) as rows:
         for where, row in rows:
             sample = read_sample(where, row, shape, notes)
             if isinstance(sample, Sample):
@@ -182,7 +182,7 @@ def _counted(path: Path, shape: Shape) -> tuple[Counter[str], Counter[str], Coun
     return counts, skipped, notes
 
 
-def _stratum(sample: Sample, shape: Shape) -> str:
+def _stratum(sample: Sample, shape: ColumnShape) -> str:
     """Return what `sample` is drawn among.
 
     Rows of its class, or all rows where the target is a number.
@@ -198,7 +198,7 @@ def _check_classes(counts: Counter[str], path: Path) -> None:
         )
 
 
-def read_sample(where: str, row: Any, shape: Shape, notes: Counter[str]) -> Sample | str:
+def read_sample(where: str, row: Any, shape: ColumnShape, notes: Counter[str]) -> Sample | str:
     """Return `row`, found at `where`, as models see it, or the reason why it is none."""
     if not isinstance(row, dict):
         return "no_object"
@@ -285,7 +285,7 @@ def _quotas(counts: Counter[str], most: int) -> dict[str, int]:
     return quotas
 
 
-def _drawn(path: Path, shape: Shape, quotas: dict[str, int], seed: int) -> list[Sample]:
+def _drawn(path: Path, shape: ColumnShape, quotas: dict[str, int], seed: int) -> list[Sample]:
     """Return the rows whose keyed digest is smallest in each class.
 
     The same whatever the order.

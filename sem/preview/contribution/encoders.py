@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sem.core.errors import SemError
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Sample
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PAIRS = (1, 2)
 class Features:
     """What `samples` of `shape` are as numbers; encoders are cut from it for any part of them."""
 
-    def __init__(self, shape: Shape, samples: Sequence[Sample]) -> None:
+    def __init__(self, shape: ColumnShape, samples: Sequence[Sample]) -> None:
         self.shape = shape
         self._place: dict[str, int] = {}
         self._counts: Any = None
@@ -64,7 +64,7 @@ class Features:
         if not len(columns):
             raise _wordless()
         weights = _rarity(counts[:, columns])
-        return Words(tuple(self._terms[columns]), weights, columns, self)
+        return WordEncoder(tuple(self._terms[columns]), weights, columns, self)
 
 
 def _wordless() -> SemError:
@@ -91,7 +91,7 @@ def _rarity(counts: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Words:
+class WordEncoder:
     """TF-IDF over terms: 1 + log of the count, by rarity, rows of length 1."""
 
     terms: tuple[str, ...]
@@ -121,7 +121,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumberEncoder:
     """Numbers: the median where one is missing, then mean 0 and spread 1; arrays are (width,)."""
 
     medians: "np.ndarray[Any, Any]"
@@ -137,10 +137,10 @@ class Numbers:
         return (np.where(np.isnan(values), self.medians, values) - self.means) / self.spreads
 
 
-Encoder = Words | Numbers
+Encoder = WordEncoder | NumberEncoder
 
 
-def _scaled(samples: Sequence[Sample]) -> Numbers:
+def _scaled(samples: Sequence[Sample]) -> NumberEncoder:
     import numpy as np
 
     values = np.array([sample.features for sample in samples], float)
@@ -153,4 +153,4 @@ def _scaled(samples: Sequence[Sample]) -> Numbers:
     size = np.maximum(np.abs(filled - means).max(axis=0), np.finfo(float).tiny)
     spreads = size * np.sqrt((((filled - means) / size) ** 2).mean(axis=0))
     flat = ~(spreads > np.abs(means) * np.finfo(float).eps * len(filled))
-    return Numbers(medians, means, np.where(flat, 1.0, spreads))
+    return NumberEncoder(medians, means, np.where(flat, 1.0, spreads))

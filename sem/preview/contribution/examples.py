@@ -15,7 +15,7 @@ from sem.core.errors import SemError
 from sem.core.example import SPELLINGS, Example
 from sem.core.taskspec import TaskSpec
 from sem.dataset.ingest import readers
-from sem.dataset.ingest.readers import Told
+from sem.dataset.ingest.readers import ReadReporter
 from sem.preview.contribution import contribution
 from sem.preview.contribution.contribution import Sample
 
@@ -41,9 +41,9 @@ def read_examples(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: in
             f"{path}: examples of a sem's task are JSON lines", "write one object a line (.jsonl)"
         )
     refused: Counter[str] = Counter()
-    report = Told(lambda _, reason: refused.update((reason.partition(":")[0],)))
+    report = ReadReporter(lambda _, reason: refused.update((reason.partition(":")[0],)))
     examples: dict[str, Example] = {}
-    for where, row in readers.jsonl(path, report):
+    for where, row in readers.iter_jsonl_rows(path, report):
         example = read_example_row(where, row, tasks)
         if isinstance(example, Example):
             example = replace(example, id=where) if example.id in examples else example
@@ -56,7 +56,9 @@ def read_examples(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: in
             f"{path}: none of its rows is an example of {', '.join(sorted(tasks))}{reason}",
             "a row needs input_text, output_json and, in a sem of several tasks, task",
         )
-    order = sorted(examples.values(), key=lambda example: as_sample(example).lot(f"sample {seed}"))
+    order = sorted(
+        examples.values(), key=lambda example: sample_from_example(example).lot(f"sample {seed}")
+    )
     return Examples(tuple(order[:most]), len(examples), refused)
 
 
@@ -92,7 +94,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def as_sample(example: Example) -> Sample:
+def sample_from_example(example: Example) -> Sample:
     """Return `example` as the overlap sees it: its input, under its answer."""
     return Sample(
         example.id, jsonio.canonical_json([example.task, example.output_json]), example.input_text
@@ -101,4 +103,4 @@ def as_sample(example: Example) -> Sample:
 
 def as_samples(examples: Sequence[Example]) -> tuple[Sample, ...]:
     """Return all of `examples`."""
-    return tuple(map(as_sample, examples))
+    return tuple(map(sample_from_example, examples))

@@ -46,7 +46,7 @@ class Overlap:
         return self.benchmark | self.base
 
 
-def normal(sample: Sample) -> str:
+def normalise_sample(sample: Sample) -> str:
     """`sample`'s content without what does not matter: case, form, punctuation, spaces."""
     if not sample.text:
         return sample.content()
@@ -59,14 +59,14 @@ def find_overlap(
     samples: Sequence[Sample], base: Sequence[Sample], benchmark: Sequence[Sample]
 ) -> Overlap:
     """Return where the rows `samples` are in `base` and in `benchmark`."""
-    tested = {normal(sample) for sample in benchmark}
+    tested = {normalise_sample(sample) for sample in benchmark}
     base_labels: dict[str, set[str]] = {}
     for sample in base:
-        base_labels.setdefault(normal(sample), set()).add(sample.label)
+        base_labels.setdefault(normalise_sample(sample), set()).add(sample.label)
     exact, again, against = set(), set(), set()
     pairs: set[tuple[str, str]] = set()
     for number, sample in enumerate(samples):
-        text = normal(sample)
+        text = normalise_sample(sample)
         if text in tested:
             exact.add(number)
         if sample.label in base_labels.get(text, ()) or (text, sample.label) in pairs:
@@ -117,6 +117,6 @@ def _near(samples: Sequence[Sample], benchmark: Sequence[Sample]) -> set[int]:
         tested = [texts[row] for row in rows if row < count]
         # A cluster is a chain: its ends may be far apart.
         for row in (row for row in rows if row >= count):
-            if any(near_duplicates.similarity(texts[row], text) >= NEAR for text in tested):
+            if any(near_duplicates.text_similarity(texts[row], text) >= NEAR for text in tested):
                 near.add(row - count)
     return near

@@ -65,7 +65,7 @@ def keep_preview(folder: Path | None, name: str, document: dict[str, Any]) -> No
         _seal(folder, folder / f"{name}.json", document)
 
 
-def baseline(folder: Path | None, name: str, rows_sha256: str) -> Model | None:
+def load_kept_baseline(folder: Path | None, name: str, rows_sha256: str) -> Model | None:
     """Return the kept baseline of `rows_sha256`, None where there is none that can be used."""
     path = folder / f"{name}.safetensors" if folder else None
     if path is None or not path.is_file():
@@ -87,7 +87,7 @@ def keep_baseline(folder: Path, name: str, model: Model, rows_sha256: str) -> No
         )
 
 
-def parts(folder: Path | None, name: str) -> Path | None:
+def partial_fits_folder(folder: Path | None, name: str) -> Path | None:
     """Return where the fits of the preview `name` are kept until it is done."""
     return folder / f"{name}.parts" if folder and name else None
 
@@ -148,7 +148,7 @@ def _sealed(path: Path) -> Any:
 
 def _seal(folder: Path, path: Path, value: Any) -> None:
     """Write `value` and its hash as `path` in `folder`."""
-    _write(folder, path, jsonio.pretty({"value": value, "sha256": files.sha256_json(value)}))
+    _write(folder, path, jsonio.pretty_json({"value": value, "sha256": files.sha256_json(value)}))
 
 
 def _write(folder: Path, path: Path, content: str | bytes) -> None:
@@ -161,11 +161,13 @@ def _write(folder: Path, path: Path, content: str | bytes) -> None:
         entry.unlink(missing_ok=True)
         total, removals = total - size, removals + 1
     if removals:
-        console.note(f"cache: the {removals} oldest files gave way: {MOST_BYTES // 2**20:,} MiB")
+        console.print_note(
+            f"cache: the {removals} oldest files gave way: {MOST_BYTES // 2**20:,} MiB"
+        )
     try:
         files.write_file(path, content)
     except OSError as error:  # a full disk must not cost the result
-        console.note(f"cache: not kept: {error.strerror}")
+        console.print_note(f"cache: not kept: {error.strerror}")
 
 
 def _places(folder: Path) -> list[Path]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from sem.core.errors import SemError
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import kept_fits, measure, number_targets
-from sem.preview.linear.learners import Budget, Model
-from sem.preview.linear.measure import Scored
-from sem.preview.stats.paired_gain import Gain, gained
+from sem.preview.linear.learners import FitBudget, Model
+from sem.preview.linear.measure import BenchmarkScore
+from sem.preview.stats.paired_gain import PairedGain, measure_paired_gain
 
 # What the gain grows to when all rows of a contribution are learnt from, not a sample of them.
 #
@@ -36,22 +36,22 @@ LEAST = 1e-4
 
 
 @dataclass(frozen=True)
-class Step:
+class LadderRung:
     """One rung of the ladder."""
 
     rows: int
-    gain: Gain
+    gain: PairedGain
 
 
 @dataclass(frozen=True)
-class Reach:
+class GainExtrapolation:
     """The factor by which the last rung's gain grows, and how far shapes disagree on it."""
 
     factor: float
     spread: float
 
 
-def grown(steps: Sequence[Step], base: int, total: int) -> Gain:
+def estimate_full_gain(steps: Sequence[LadderRung], base: int, total: int) -> PairedGain:
     """Return the gain at `total` contributed rows over `base` rows, by `steps`.
 
     The last one's when it has all.
@@ -66,10 +66,10 @@ def grown(steps: Sequence[Step], base: int, total: int) -> Gain:
     by_shape = HALF * abs(last.gain.mean) * reach.spread
     low = math.hypot((last.gain.mean - last.gain.low) * reach.factor, by_shape)
     high = math.hypot((last.gain.high - last.gain.mean) * reach.factor, by_shape)
-    return Gain(mean, mean - low, mean + high, last.gain.n).bounded()
+    return PairedGain(mean, mean - low, mean + high, last.gain.n).bounded()
 
 
-def extrapolate_gain(steps: Sequence[Step], base: int, total: int) -> Reach:
+def extrapolate_gain(steps: Sequence[LadderRung], base: int, total: int) -> GainExtrapolation:
     """Return how much more `total` rows give than the rows of the last of `steps`."""
     fits = [
         (_misfit(steps, shape), shape(total) / shape(steps[-1].rows)) for shape in _shapes(base)
@@ -79,10 +79,10 @@ def extrapolate_gain(steps: Sequence[Step], base: int, total: int) -> Reach:
     total_weight = math.fsum(weights)
     factor = math.fsum(w * f for w, (_, f) in zip(weights, fits, strict=True)) / total_weight
     square = math.fsum(w * (f - factor) ** 2 for w, (_, f) in zip(weights, fits, strict=True))
-    return Reach(factor, math.sqrt(square / total_weight))
+    return GainExtrapolation(factor, math.sqrt(square / total_weight))
 
 
-class _Shape:
+class _GrowthCurve:
     """1 - (1 + n/m)^-c."""
 
     def __init__(self, m: float, c: float) -> None:
@@ -92,13 +92,13 @@ class _Shape:
         return -math.expm1(-self.c * math.log1p(rows / self.m))
 
 
-def _shapes(base: int) -> Iterator[_Shape]:
+def _shapes(base: int) -> Iterator[_GrowthCurve]:
     for origin in ORIGINS:
         for exponent in EXPONENTS:
-            yield _Shape(max(1.0, base * origin), exponent)
+            yield _GrowthCurve(max(1.0, base * origin), exponent)
 
 
-def _misfit(steps: Sequence[Step], shape: _Shape) -> float:
+def _misfit(steps: Sequence[LadderRung], shape: _GrowthCurve) -> float:
     """Return the chi-square of `steps` about the best multiple of `shape`."""
     errors = [max(step.gain.width / (2 * HALF), LEAST) for step in steps]
     values = [shape(step.rows) for step in steps]
@@ -118,10 +118,10 @@ PRIMARY = "accuracy"
 
 
 @dataclass(frozen=True)
-class Rows:
+class EstimateRows:
     """What is learnt from and tested on; `units` tie benchmark rows that belong together."""
 
-    shape: Shape
+    shape: ColumnShape
     base: tuple[Sample, ...]
     # The contribution, without what the benchmark holds.
     given: tuple[Sample, ...]
@@ -133,7 +133,7 @@ class Rows:
         """Return all of them as numbers, computed once."""
         return Features(self.shape, (*self.base, *self.given, *self.benchmark))
 
-    def only(self, base: int, contribution: int) -> "Rows":
+    def only(self, base: int, contribution: int) -> "EstimateRows":
         """As many base and contributed rows, by lot; the features are shared."""
         rows = replace(self, base=_some(self.base, base), given=_some(self.given, contribution))
         rows.__dict__["features"] = self.features
@@ -147,20 +147,20 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class GainEstimate:
     """What the contribution changed."""
 
-    before: Scored
-    after: Scored
+    before: BenchmarkScore
+    after: BenchmarkScore
     # Of the share of right rows, on the rows learnt from.
-    gain: Gain
+    gain: PairedGain
     # The same when all of the contribution is learnt from, by the learning curve.
-    full: Gain
+    full: PairedGain
     # Rows of that: as many as the last rung's where nothing is extrapolated.
     reached: int
     # Of the right class's log-likelihood: nats, within -1 and 1 each.
-    likelihood: Gain | None
-    ladder: tuple[Step, ...]
+    likelihood: PairedGain | None
+    ladder: tuple[LadderRung, ...]
     seconds: float
     # Both models converged and every rung was trained.
     complete: bool
@@ -170,12 +170,12 @@ class Estimate:
 
 
 def estimate_gain(
-    rows: Rows,
-    budget: Budget,
+    rows: EstimateRows,
+    budget: FitBudget,
     total: int | None = None,
     baseline: Model | None = None,
     watched: Callable[[str], None] = lambda _: None,
-) -> Estimate:
+) -> GainEstimate:
     """Return what `rows.given` adds to `rows.base`, and what `total` such rows would add.
 
     `baseline`: a model of the base rows that exists already.
@@ -183,31 +183,33 @@ def estimate_gain(
     began = time.monotonic()
     watched("baseline")
     before = baseline or _fitted(rows.features, rows.base, budget)
-    score = number_targets.score if rows.shape.is_of_numbers else measure.score_benchmark
+    score = (
+        number_targets.score_regression if rows.shape.is_of_numbers else measure.score_benchmark
+    )
     old = score(before, rows.benchmark)
     steps, new, after = [], old, before
     whole = kept_fits.kept_tuned(rows.features, (*rows.base, *rows.given), budget)
     # Nothing new: the candidate is the baseline.
     if not rows.given:
-        steps = [Step(0, Gain(0.0, 0.0, 0.0, len(rows.benchmark)))]
+        steps = [LadderRung(0, PairedGain(0.0, 0.0, 0.0, len(rows.benchmark)))]
     for share in LADDER if rows.given else ():
         if steps and budget.deadline is not None and _is_late(began, budget, len(steps)):
             break
-        part = nested(rows.given, share)
+        part = draw_nested_sample(rows.given, share)
         watched(f"candidate on {len(part):,} contributed rows")
         after = kept_fits.kept_fit(rows.features, (*rows.base, *part), whole)
         new = score(after, rows.benchmark)
-        steps.append(Step(len(part), gained(old.right, new.right, rows.units)))
+        steps.append(LadderRung(len(part), measure_paired_gain(old.right, new.right, rows.units)))
     complete = (
         before.converged and after.converged and (len(steps) == len(LADDER) or not rows.given)
     )
     notes = () if complete else ("the time was up before training was done",)
     reached = max(total or len(rows.given), steps[-1].rows)
-    return Estimate(
+    return GainEstimate(
         before=old,
         after=new,
         gain=steps[-1].gain,
-        full=grown(steps, len(rows.base), reached),
+        full=estimate_full_gain(steps, len(rows.base), reached),
         reached=reached,
         likelihood=_likelier(old, new, rows.units),
         ladder=tuple(steps),
@@ -218,11 +220,11 @@ def estimate_gain(
     )
 
 
-def _fitted(features: Features, samples: Sequence[Sample], budget: Budget) -> Model:
+def _fitted(features: Features, samples: Sequence[Sample], budget: FitBudget) -> Model:
     return kept_fits.kept_fit(features, samples, kept_fits.kept_tuned(features, samples, budget))
 
 
-def nested(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:
+def draw_nested_sample(samples: Sequence[Sample], share: float) -> tuple[Sample, ...]:
     """Return a `share` of `samples` in their order, by lot.
 
     Larger shares hold the smaller ones.
@@ -235,7 +237,7 @@ def _some(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
     return tuple(samples[n] for n in sorted(order[:count]))
 
 
-def _is_late(began: float, budget: Budget, rungs: int) -> bool:
+def _is_late(began: float, budget: FitBudget, rungs: int) -> bool:
     """Return whether the next rung, which takes about twice as long as all before, would be too
     late.
     """
@@ -243,7 +245,9 @@ def _is_late(began: float, budget: Budget, rungs: int) -> bool:
     return budget.deadline is not None and time.monotonic() + spent / rungs > budget.deadline
 
 
-def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain | None:
+def _likelier(
+    old: BenchmarkScore, new: BenchmarkScore, units: Sequence[str] | None
+) -> PairedGain | None:
     """Return the gain in log-likelihood.
 
     A row moves it by 1 nat at most, so that none decides alone.
@@ -253,4 +257,4 @@ def _likelier(old: Scored, new: Scored, units: Sequence[str] | None) -> Gain | N
     if old.likelihood is None or new.likelihood is None:
         return None
     change = np.clip(new.likelihood - old.likelihood, -1.0, 1.0)
-    return gained(np.zeros(len(change)).tolist(), change.tolist(), units)
+    return measure_paired_gain(np.zeros(len(change)).tolist(), change.tolist(), units)

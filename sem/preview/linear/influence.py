@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear import kept_fits
-from sem.preview.linear.estimate import Rows
-from sem.preview.linear.learners import Budget
+from sem.preview.linear.estimate import EstimateRows
+from sem.preview.linear.learners import FitBudget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ Advice = Literal["keep", "drop", "inspect"]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRow:
     """One contributed row: its share of the gain, what its label is doubted for, what to do."""
 
     where: str
@@ -48,7 +48,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Gaps:
+class CoverageGaps:
     """What the contribution adds that the base data lack."""
 
     # Class -> contributed rows, where the base has fewer than FEW.
@@ -58,7 +58,7 @@ class Gaps:
     share: float  # of the benchmark
 
 
-def shapley_values(rows: Rows) -> "np.ndarray[Any, Any]":
+def shapley_values(rows: EstimateRows) -> "np.ndarray[Any, Any]":
     """Return the Shapley value of every row of `rows.given`, shape (rows,).
 
     They sum over the benchmark.
@@ -105,7 +105,7 @@ def _numbered(*parts: Sequence[Sample]) -> "list[np.ndarray[Any, Any]]":
     return [np.array([place.setdefault(s.label, len(place)) for s in part]) for part in parts]
 
 
-def doubtful_labels(rows: Rows, budget: Budget) -> dict[int, str]:
+def doubtful_labels(rows: EstimateRows, budget: FitBudget) -> dict[int, str]:
     """Row number of `rows.given` -> the class that a model without its fold is confident of.
 
     Folds hold whole groups of equal content, or a duplicate would vouch for its twin's label.
@@ -167,7 +167,7 @@ def advise_rows(
     shares: Sequence[float],
     doubts: dict[int, str],
     overlap: Overlap,
-) -> list[Judged]:
+) -> list[JudgedRow]:
     """Return what to do with each of `samples`, the rows of the file before any was left out.
 
     `shares` and `doubts` are numbered as the rows that were learnt from.
@@ -176,14 +176,14 @@ def advise_rows(
     for row, sample in enumerate(samples):
         if row in overlap.left_out:
             reason = "in_benchmark" if row in overlap.benchmark else "known_already"
-            judged_rows.append(Judged(sample.where, sample.label, 0.0, "drop", reason))
+            judged_rows.append(JudgedRow(sample.where, sample.label, 0.0, "drop", reason))
             continue
         advice, reason = _advice(row, number, doubts, overlap)
         if advice == "keep" and shares[number] < worst:
             advice, reason = "inspect", "hurts_neighbours"
         better = doubts.get(number)
         judged_rows.append(
-            Judged(sample.where, sample.label, float(shares[number]), advice, reason, better)
+            JudgedRow(sample.where, sample.label, float(shares[number]), advice, reason, better)
         )
         number += 1
     return judged_rows
@@ -203,14 +203,14 @@ def _advice(row: int, number: int, doubts: dict[int, str], overlap: Overlap) -> 
     return "keep", ""
 
 
-def gaps(rows: Rows) -> Gaps:
+def find_coverage_gaps(rows: EstimateRows) -> CoverageGaps:
     """Classes and benchmark rows that only the contribution covers."""
 
     base = Counter(sample.label for sample in rows.base)
     contribution = Counter(sample.label for sample in rows.given)
     classes = {name: count for name, count in sorted(contribution.items()) if base[name] < FEW}
     if not rows.given:
-        return Gaps({}, 0, 0.0)
+        return CoverageGaps({}, 0, 0.0)
     encoder = rows.features.encoder((*rows.base, *rows.given))
     targets, *labels = _numbered(rows.benchmark, rows.base, rows.given)
     matrices = [_unit(encoder.encode(part)) for part in (rows.base, rows.given)]
@@ -222,7 +222,7 @@ def gaps(rows: Rows) -> Gaps:
             for vectors, own in zip(matrices, labels, strict=True)
         )
         filled += int(((was < FAR) & (now >= FAR)).sum())
-    return Gaps(classes, filled, filled / len(rows.benchmark))
+    return CoverageGaps(classes, filled, filled / len(rows.benchmark))
 
 
 def _nearest(vectors: Any, queries: Any, labels: Any, targets: Any) -> Any:

@@ -32,7 +32,7 @@ PASSES = 25
 
 
 @dataclass(frozen=True)
-class Budget:
+class FitBudget:
     """How hard to try: steps of the optimiser, and the time.monotonic() at which none begins."""
 
     steps: int = 300
@@ -76,8 +76,8 @@ class Model:
         return [self.classes[place] for place in self.probabilities(samples).argmax(axis=1)]
 
 
-def fit(
-    features: Features, samples: Sequence[Sample], budget: Budget, passes: int = PASSES
+def fit_classifier(
+    features: Features, samples: Sequence[Sample], budget: FitBudget, passes: int = PASSES
 ) -> Model:
     """Return a model of `samples` with an encoder of its own; raise SemError when there are none.
 
@@ -86,7 +86,11 @@ def fit(
     if not samples:
         raise SemError("no rows to learn from", "give base data, or a contribution with rows")
     labels = [sample.label for sample in samples]
-    kind, encoder, class_names = features.shape.kind, features.encoder(samples), classes(samples)
+    kind, encoder, class_names = (
+        features.shape.kind,
+        features.encoder(samples),
+        distinct_labels(samples),
+    )
     if len(class_names) == 1:
         return Model(kind, encoder, class_names, None, None)
     linear = _linear(kind, budget, passes)
@@ -94,12 +98,12 @@ def fit(
     return Model(kind, encoder, class_names, *_rows(linear), converged)
 
 
-def classes(samples: Sequence[Sample]) -> tuple[str, ...]:
+def distinct_labels(samples: Sequence[Sample]) -> tuple[str, ...]:
     """Return the different labels of `samples`, in order."""
     return tuple(sorted({sample.label for sample in samples}))
 
 
-def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
+def tune_classifier(features: Features, samples: Sequence[Sample], budget: FitBudget) -> FitBudget:
     """Return `budget` with the strength that is right most often on rows of `samples` that it has
     not seen.
 
@@ -117,7 +121,7 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
         held = order[start : start + size]
         rest = order[:start] + order[start + size :]
         for strength in right:
-            model = fit(features, rest, replace(budget, strength=strength))
+            model = fit_classifier(features, rest, replace(budget, strength=strength))
             predictions = model.labels(held)
             right[strength] += sum(a == b.label for a, b in zip(predictions, held, strict=True))
     # Of equals the one nearest to the usual, which more rows have chosen.
@@ -125,7 +129,7 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
     return replace(budget, strength=best)
 
 
-def _linear(kind: str, budget: Budget, passes: int) -> Any:
+def _linear(kind: str, budget: FitBudget, passes: int) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(
@@ -138,7 +142,7 @@ def _linear(kind: str, budget: Budget, passes: int) -> Any:
     )
 
 
-def _descend(linear: Any, matrix: Any, labels: Sequence[str], budget: Budget) -> bool:
+def _descend(linear: Any, matrix: Any, labels: Sequence[str], budget: FitBudget) -> bool:
     """Fit `linear` until it stands still (True), or steps or time are up."""
     spent = 0
     while True:

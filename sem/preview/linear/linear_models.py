@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.preview.contribution.contribution import Sample
-from sem.preview.contribution.encoders import Encoder, Numbers, Words
+from sem.preview.contribution.encoders import Encoder, NumberEncoder, WordEncoder
 from sem.preview.linear.learners import Model
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def linear_model_bytes(model: Model, rows_sha256: str) -> bytes:
         "format": FORMAT,
         "kind": model.kind,
         "classes": list(model.classes),
-        "terms": list(encoder.terms) if isinstance(encoder, Words) else [],
+        "terms": list(encoder.terms) if isinstance(encoder, WordEncoder) else [],
         "converged": model.converged,
         "learnt_sha256": rows_sha256,
     }
@@ -158,9 +158,9 @@ def _are_words(value: Any) -> bool:
 def _model(header: dict[str, Any], tensors: dict[str, Any]) -> Model:
     encoder: Encoder
     if header["kind"] == "text":
-        encoder = Words(tuple(header["terms"]), tensors["rarity"])
+        encoder = WordEncoder(tuple(header["terms"]), tensors["rarity"])
     else:
-        encoder = Numbers(*(tensors[name] for name in ARRAYS["table"]))
+        encoder = NumberEncoder(*(tensors[name] for name in ARRAYS["table"]))
     weights, biases = tensors.get("weights"), tensors.get("biases")
     converged = header.get("converged", True) is True
     return Model(header["kind"], encoder, tuple(header["classes"]), weights, biases, converged)

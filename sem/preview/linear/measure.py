@@ -15,7 +15,7 @@ FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
-class Scored:
+class BenchmarkScore:
     """A model on the benchmark; arrays are of shape (rows,)."""
 
     metrics: dict[str, float]
@@ -30,7 +30,7 @@ class Scored:
     errors: "np.ndarray[Any, Any] | None" = None
 
 
-def score_benchmark(model: Model, benchmark: Sequence[Sample]) -> Scored:
+def score_benchmark(model: Model, benchmark: Sequence[Sample]) -> BenchmarkScore:
     """Return `model` on `benchmark`; a class the model never saw is wrong, not left out."""
     import numpy as np
 
@@ -44,7 +44,9 @@ def score_benchmark(model: Model, benchmark: Sequence[Sample]) -> Scored:
     predictions = [model.classes[number] for number in chances.argmax(axis=1)]
     metrics, notes = _metrics(model, benchmark, predictions, chances)
     ranks = np.where(is_known, (chances >= own[:, None]).sum(axis=1), len(model.classes) + 1)
-    return Scored(metrics, right, np.log(np.maximum(own, FLOOR)), ranks.astype(float), notes)
+    return BenchmarkScore(
+        metrics, right, np.log(np.maximum(own, FLOOR)), ranks.astype(float), notes
+    )
 
 
 def _metrics(

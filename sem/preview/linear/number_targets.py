@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sem.core.errors import SemError
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.encoders import Features
-from sem.preview.linear.learners import FEWEST, FOLDS, HELD_ROWS, TUNED_ROWS, Budget, Model
-from sem.preview.linear.measure import Scored
+from sem.preview.linear.learners import FEWEST, FOLDS, HELD_ROWS, TUNED_ROWS, FitBudget, Model
+from sem.preview.linear.measure import BenchmarkScore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,9 @@ STRENGTH = {"text": 1.0, "table": 0.1}
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # times STRENGTH
 
 
-def fit(features: Features, samples: Sequence[Sample], budget: Budget, passes: int = 0) -> Model:
+def fit_regression(
+    features: Features, samples: Sequence[Sample], budget: FitBudget, passes: int = 0
+) -> Model:
     """Return a model of `samples` with an encoder of its own.
 
     Solved at once, so that `passes` are none.
@@ -42,7 +44,7 @@ def fit(features: Features, samples: Sequence[Sample], budget: Budget, passes: i
     return Model(kind, encoder, (), weights, _array([bias]))
 
 
-def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budget:
+def tune_regression(features: Features, samples: Sequence[Sample], budget: FitBudget) -> FitBudget:
     """Return `budget` with the strength that misses least on rows of `samples` that it has not
     seen.
 
@@ -70,7 +72,12 @@ def tuned(features: Features, samples: Sequence[Sample], budget: Budget) -> Budg
 
 
 def _missed(
-    features: Features, order: list[Sample], start: int, size: int, strength: float, budget: Budget
+    features: Features,
+    order: list[Sample],
+    start: int,
+    size: int,
+    strength: float,
+    budget: FitBudget,
 ) -> "np.ndarray[Any, Any]":
     """Return how far `size` rows of `order` from `start` on are missed by a model of the
     others.
@@ -78,26 +85,26 @@ def _missed(
     import numpy as np
 
     held, rest = order[start : start + size], order[:start] + order[start + size :]
-    model = fit(features, rest, replace(budget, strength=strength))
+    model = fit_regression(features, rest, replace(budget, strength=strength))
     return np.abs(model.values(held) - number_targets_of(held))
 
 
-def score(model: Model, benchmark: Sequence[Sample]) -> Scored:
+def score_regression(model: Model, benchmark: Sequence[Sample]) -> BenchmarkScore:
     """Return `model` on `benchmark`; raise SemError where all of its rows have one value."""
     import numpy as np
     from sklearn.metrics import d2_absolute_error_score, r2_score
 
     truth, predictions = number_targets_of(benchmark), model.values(benchmark)
     errors = np.abs(predictions - truth)
-    mean_error = unit(benchmark)
+    mean_error = median_baseline_error(benchmark)
     metrics = {
         PRIMARY: float(d2_absolute_error_score(truth, predictions)),
         "r2": float(r2_score(truth, predictions)),
     }
-    return Scored(metrics, 1 - errors / mean_error, errors=errors)
+    return BenchmarkScore(metrics, 1 - errors / mean_error, errors=errors)
 
 
-def unit(benchmark: Sequence[Sample]) -> float:
+def median_baseline_error(benchmark: Sequence[Sample]) -> float:
     """Return what always saying the median misses on average, in the target's own unit."""
     import numpy as np
 

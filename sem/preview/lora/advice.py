@@ -17,7 +17,7 @@ from sem.dataset.clean import grounding
 from sem.dataset.clean.tally import closed_slots
 from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear.influence import Advice
-from sem.preview.lora.gradient_likeness import Pull
+from sem.preview.lora.gradient_likeness import GradientLikeness
 
 # Share of base rows whose value stands in the input, from which a slot copies it.
 USUAL = 0.95
@@ -28,7 +28,7 @@ FENCE = 1.5
 
 
 @dataclass(frozen=True)
-class Advised:
+class ExampleAdvice:
     """One contributed example, what to do with it and why."""
 
     where: str
@@ -39,28 +39,28 @@ class Advised:
     # Whose value is not in the input.
     slots: tuple[str, ...] = ()
     # None: not looked at by the model.
-    pull: Pull | None = None
+    pull: GradientLikeness | None = None
 
 
 @dataclass(frozen=True)
-class Known:
+class AdviceContext:
     """What rows are judged by."""
 
     tasks: Mapping[str, TaskSpec]
     base: Sequence[Example]
     overlap: Overlap
-    pulls: Mapping[str, Pull]  # by id
+    pulls: Mapping[str, GradientLikeness]  # by id
     # Of the benchmark's rows under the model of PULLS.
     scores: Sequence[float]
     # Ids of rows that no training takes.
     too_long: frozenset[str] = frozenset()
 
 
-def advised(examples: Sequence[Example], context: Known) -> list[Advised]:
+def advise_examples(examples: Sequence[Example], context: AdviceContext) -> list[ExampleAdvice]:
     """Return what to do with each of `examples`, the rows as they were before any was left out."""
     copied, least = _copied(context), _least(context.scores)
     return [
-        Advised(
+        ExampleAdvice(
             example.id,
             example.domain or example.task,
             *_why(number, example, context, copied, least),
@@ -71,7 +71,11 @@ def advised(examples: Sequence[Example], context: Known) -> list[Advised]:
 
 
 def _why(
-    number: int, example: Example, context: Known, copied: frozenset[tuple[str, str]], least: float
+    number: int,
+    example: Example,
+    context: AdviceContext,
+    copied: frozenset[tuple[str, str]],
+    least: float,
 ) -> tuple[Advice, str, tuple[str, ...]]:
     if number in context.overlap.benchmark:
         return "drop", "in_benchmark", ()
@@ -103,7 +107,7 @@ def _least(scores: Sequence[float]) -> float:
     return low - FENCE * (high - low)
 
 
-def _copied(context: Known) -> frozenset[tuple[str, str]]:
+def _copied(context: AdviceContext) -> frozenset[tuple[str, str]]:
     """Return the slots whose values nearly always stand in the input of the base rows."""
     counts: dict[tuple[str, str], list[int]] = {}
     for example in context.base:
@@ -123,14 +127,14 @@ def _stands(example: Example, closed: frozenset[str]) -> Iterator[tuple[str, boo
     """Yield each slot of `example` with a value long enough to tell, and whether its input holds
     all of it.
     """
-    text, answer = grounding.Text(example.input_text), example.output_json
+    text, answer = grounding.SearchableText(example.input_text), example.output_json
     for slot, value in (answer if isinstance(answer, dict) else {"answer": answer}).items():
         leaves = [leaf for _, leaf in grounding.scalar_leaves({slot: value})]
         if slot not in closed and any(len(str(leaf)) >= grounding.TELLING for leaf in leaves):
             yield slot, all(grounding.is_grounded(leaf, text) for leaf in leaves)
 
 
-def advice_json(rows: Sequence[Advised], most: int) -> dict[str, Any]:
+def advice_json(rows: Sequence[ExampleAdvice], most: int) -> dict[str, Any]:
     """Return `rows` counted, by group, and at most `most` of those worth a look, the least likely
     first.
     """
@@ -144,11 +148,11 @@ def advice_json(rows: Sequence[Advised], most: int) -> dict[str, Any]:
     }
 
 
-def _likely(row: Advised) -> float:
+def _likely(row: ExampleAdvice) -> float:
     return row.pull.score if row.pull else 0.0
 
 
-def _shown(row: Advised) -> dict[str, Any]:
+def _shown(row: ExampleAdvice) -> dict[str, Any]:
     pull = asdict(row.pull) if row.pull else {"score": None, "likeness": None}
     return {
         "where": row.where,
@@ -160,12 +164,12 @@ def _shown(row: Advised) -> dict[str, Any]:
     }
 
 
-def _groups(rows: Sequence[Advised]) -> dict[str, dict[str, Any]]:
+def _groups(rows: Sequence[ExampleAdvice]) -> dict[str, dict[str, Any]]:
     """Return each group's rows, what is said of them, and how they pull on average.
 
     The best first.
     """
-    members: dict[str, list[Advised]] = {}
+    members: dict[str, list[ExampleAdvice]] = {}
     for row in rows:
         members.setdefault(row.group, []).append(row)
     groups = {}

@@ -21,13 +21,13 @@ from sem.lm.local import model as models
 from sem.lm.weights import weight_packages, weights
 from sem.lm.weights.weights import Weights
 from sem.preview.lora import frozen_layers as lower
-from sem.preview.lora.frozen_layers import Lower
-from sem.preview.lora.packaged import Package
+from sem.preview.lora.frozen_layers import FrozenLayers
+from sem.preview.lora.packaged import StartPackage
 from sem.train import recipe
 from sem.train.engine import arguments, backend_trl, loss, trainer
 from sem.train.rows import data, stages
-from sem.train.rows.data import Row, Rows, Writer
-from sem.train.rows.stages import Job
+from sem.train.rows.data import RowWriter, TrainingRow, TrainingRows
+from sem.train.rows.stages import TrainingJob
 
 # micro-batches that are measured, after the first, which loads libraries.
 WARM_STEPS = 2
@@ -36,7 +36,7 @@ LEAST = 2.0
 
 
 @dataclass(frozen=True)
-class Split:
+class ExampleSplit:
     """What is learnt from and tested on."""
 
     base: tuple[Example, ...]
@@ -45,28 +45,28 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedSplit:
     """The same as token ids; what is longer than the recipe's max_tokens is left out."""
 
-    base: Rows
-    given: Rows
-    tested: Rows
+    base: TrainingRows
+    given: TrainingRows
+    tested: TrainingRows
 
 
 @dataclass(frozen=True)
 class Bench:
     """One base model and what is put into it."""
 
-    job: Job
-    writer: Writer
+    job: TrainingJob
+    writer: RowWriter
     name: str
-    package: Package | None = None
+    package: StartPackage | None = None
     # The layers that are not trained; None: all are.
-    lower: Lower | None = None
+    lower: FrozenLayers | None = None
 
 
 @dataclass(frozen=True)
-class Pace:
+class TokenPace:
     """Seconds of a token on this machine now: trained on, scored, below the trained layers."""
 
     trained: float
@@ -74,7 +74,7 @@ class Pace:
     below: float = 0.0  # once a row
 
 
-def here(project: Project, name: str) -> Weights:
+def find_local_weights(project: Project, name: str) -> Weights:
     """Return the base model `name` on this disk.
 
     Raise SemError where it would have to be fetched.
@@ -89,7 +89,9 @@ def here(project: Project, name: str) -> Weights:
     return weights.resolve_weights(name, project.root)
 
 
-def prepared(project: Project, name: str, folder: Path, package: Package | None = None) -> Bench:
+def prepare_bench(
+    project: Project, name: str, folder: Path, package: StartPackage | None = None
+) -> Bench:
     """Return the trainer of `project` over the base model `name`, writing below `folder` only."""
     preview_recipe = replace(
         recipe.load_recipe(project),
@@ -103,10 +105,10 @@ def prepared(project: Project, name: str, folder: Path, package: Package | None 
         preference=recipe.Preference(),
         augmented=False,
     )
-    base, machine = here(project, name).folder, hardware.detect()
+    base, machine = find_local_weights(project, name).folder, hardware.detect_hardware()
     speaker = chat.load_chat(base, preview_recipe.renderer)
     slots = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
-    job = Job(
+    job = TrainingJob(
         run=Run("preview", folder),
         recipe=preview_recipe,
         base=base,
@@ -118,10 +120,10 @@ def prepared(project: Project, name: str, folder: Path, package: Package | None 
         slots=slots,
         answering=project.settings("eval", EvalSettings),
     )
-    return Bench(job, Writer(project.tasks, speaker, preview_recipe, slots), name, package)
+    return Bench(job, RowWriter(project.tasks, speaker, preview_recipe, slots), name, package)
 
 
-def shallow(bench: Bench) -> Bench | None:
+def build_shallow_bench(bench: Bench) -> Bench | None:
     """Return `bench` with the last layers trained only.
 
     None where its recipe or model has no such form.
@@ -132,12 +134,12 @@ def shallow(bench: Bench) -> Bench | None:
     return replace(bench, lower=layers) if layers else None
 
 
-def encoded(bench: Bench, split: Split) -> Encoded:
+def encode_split(bench: Bench, split: ExampleSplit) -> EncodedSplit:
     """Return `split` as `bench`'s rows.
 
     Raise SemError where one part has none that is short enough.
     """
-    parts = Encoded(
+    parts = EncodedSplit(
         *(
             data.encode_examples(part, bench.writer)
             for part in (split.base, split.given, split.tested)
@@ -148,7 +150,9 @@ def encoded(bench: Bench, split: Split) -> Encoded:
     return parts
 
 
-def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]) -> Pace:
+def measure_token_pace(
+    bench: Bench, rows: EncodedSplit, fits: Callable[[TokenPace], bool]
+) -> TokenPace:
     """Return what a token takes on `bench`, by a few micro-batches of each kind.
 
     A training that is no faster than LEAST scorings, and so does not fit by `fits`, is not
@@ -156,7 +160,7 @@ def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]
     """
     job, size = bench.job, bench.job.recipe.micro_batch
     few = [*rows.given.kept[:size], *rows.base.kept[:size]][: size * WARM_STEPS]
-    tested, model = rows.tested.kept[:size], fresh(bench)
+    tested, model = rows.tested.kept[:size], load_fresh_model(bench)
     answer_likelihoods(job, model, tested[:1])  # loads libraries
     began = time.perf_counter()
     pass_frozen_layers(bench, model, [*tested, *few])
@@ -164,7 +168,7 @@ def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]
     began = time.perf_counter()
     answer_likelihoods(job, model, tested)
     scored = (time.perf_counter() - began) / (len(tested) * _mean(tested))
-    pace = Pace(LEAST * scored, scored, below if bench.lower else 0.0)
+    pace = TokenPace(LEAST * scored, scored, below if bench.lower else 0.0)
     if not fits(pace):
         return pace
     small = replace(job, recipe=replace(job.recipe, effective_batch=size))
@@ -176,12 +180,12 @@ def measure_token_pace(bench: Bench, rows: Encoded, fits: Callable[[Pace], bool]
     return replace(pace, trained=train_s)
 
 
-def seconds_a_step(bench: Bench, rows: Encoded, pace: Pace) -> float:
+def seconds_a_step(bench: Bench, rows: EncodedSplit, pace: TokenPace) -> float:
     """Return of an optimizer step on `rows`, what is below the trained layers apart."""
     return pace.trained * _of_both(rows) * bench.job.recipe.effective_batch
 
 
-def seconds_below(bench: Bench, rows: Encoded, pace: Pace) -> float:
+def seconds_below(bench: Bench, rows: EncodedSplit, pace: TokenPace) -> float:
     """Return of what stands below the trained layers, for a step of each training.
 
     Few rows differ.
@@ -190,57 +194,59 @@ def seconds_below(bench: Bench, rows: Encoded, pace: Pace) -> float:
     return pace.below * _of_both(rows) * bench.job.recipe.effective_batch * (1 + new)
 
 
-def seconds_a_row(rows: Rows, pace: Pace, scorings: int = 1) -> float:
+def seconds_a_row(rows: TrainingRows, pace: TokenPace, scorings: int = 1) -> float:
     """Return of scoring one of `rows`, `scorings` times."""
     return (pace.scored * scorings + pace.below) * _mean(rows.kept)
 
 
-def _of_both(rows: Encoded) -> float:
+def _of_both(rows: EncodedSplit) -> float:
     return _mean((*rows.base.kept, *rows.given.kept))
 
 
-def _mean(rows: Sequence[Row]) -> float:
+def _mean(rows: Sequence[TrainingRow]) -> float:
     return sum(row.length for row in rows) / len(rows)
 
 
-def train_from_start(bench: Bench, rows: Sequence[Row], steps: int) -> Any:
+def train_from_start(bench: Bench, rows: Sequence[TrainingRow], steps: int) -> Any:
     """Return the model after `steps` on `rows`, from the same start every time."""
-    model = fresh(bench)
+    model = load_fresh_model(bench)
     pass_frozen_layers(bench, model, rows)
     if steps:
         train_steps(bench.job, model, rows, steps)
     return model
 
 
-def pass_frozen_layers(bench: Bench, model: Any, rows: Sequence[Row]) -> None:
+def pass_frozen_layers(bench: Bench, model: Any, rows: Sequence[TrainingRow]) -> None:
     """Let those of `rows` that are new pass the layers of `model` that are not trained, if any."""
     import torch
 
     if bench.lower:
-        new = lower.unseen(bench.lower, rows)
-        with torch.no_grad(), arguments.precision(bench.job, model):
+        new = lower.select_unseen_rows(bench.lower, rows)
+        with torch.no_grad(), arguments.precision_context(bench.job, model):
             lower.run_frozen_layers(model, bench.lower, padded_batches(bench.job, model, new))
 
 
-def fresh(bench: Bench) -> Any:
+def load_fresh_model(bench: Bench) -> Any:
     """Return the model that every training starts from: the same each time."""
     job = bench.job
-    base = models.load_model(job.base, job.dtype, job.device, **backend_trl.quantized(job))
+    base = models.load_model(
+        job.base, job.dtype, job.device, **backend_trl.quantization_options(job)
+    )
     if bench.package:
         bench.package.put_in(base)
     model = backend_trl.ready_for_training(job, base)[0]
     if bench.lower:
-        lower.put_in(model, bench.lower)
+        lower.install_frozen_layers(model, bench.lower)
     return model
 
 
-def train_steps(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
+def train_steps(job: TrainingJob, model: Any, rows: Sequence[TrainingRow], steps: int) -> None:
     """`steps` optimizer steps of `model` on `rows` by the project's own trainer."""
     stage = stages.Stage(
         stages.EXAMPLES,
         "answer",
-        Rows(tuple(rows)),
-        Rows(()),
+        TrainingRows(tuple(rows)),
+        TrainingRows(()),
         job.recipe.learning_rate,
         job.recipe.epochs,
         steps,
@@ -248,24 +254,26 @@ def train_steps(job: Job, model: Any, rows: Sequence[Row], steps: int) -> None:
     trainer.build_trainer(job, stage, model, []).train()
 
 
-def padded_batches(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def padded_batches(
+    job: TrainingJob, model: Any, rows: Sequence[TrainingRow]
+) -> Iterator[dict[str, Any]]:
     """Yield `rows` in order as `model`'s padded tensors, a micro-batch at a time.
 
     Each token counts one.
     """
-    pad, size = trainer.collator(job, model), job.recipe.micro_batch
+    pad, size = trainer.build_collator(job, model), job.recipe.micro_batch
     records = [trainer.collator_record(n, row) | {"weights": None} for n, row in enumerate(rows)]
     for start in range(0, len(records), size):
         yield {k: v.to(job.device) for k, v in pad(records[start : start + size]).items()}
 
 
-def answer_likelihoods(job: Job, model: Any, rows: Sequence[Row]) -> list[float]:
+def answer_likelihoods(job: TrainingJob, model: Any, rows: Sequence[TrainingRow]) -> list[float]:
     """Return the mean log-likelihood a token of the answer of each of `rows`."""
     import torch
 
     likelihoods: list[float] = []
     model.eval()
-    with torch.no_grad(), arguments.precision(job, model):
+    with torch.no_grad(), arguments.precision_context(job, model):
         for batch in padded_batches(job, model, rows):
             likelihoods += loss.token_cross_entropy(model, batch).by_sequence().float().tolist()
     return [value / row.trained for value, row in zip(likelihoods, rows, strict=True)]

@@ -16,7 +16,7 @@ UPPER = 0.15
 
 
 @dataclass
-class Lower:
+class FrozenLayers:
     """The first `count` of `of` layers, and what they make of rows by their token ids."""
 
     count: int
@@ -38,17 +38,17 @@ class Lower:
         return bool(self.batch) and all(ids in self.states for ids in self.batch)
 
 
-def frozen_layers_of(config: Mapping[str, Any]) -> Lower | None:
+def frozen_layers_of(config: Mapping[str, Any]) -> FrozenLayers | None:
     """Return the layers below the last UPPER of a causal model of `config`.
 
     None where there are none.
     """
     layers = int(config.get("num_hidden_layers") or 0)
     count = layers - max(1, round(layers * UPPER))
-    return None if config.get("is_encoder_decoder") or count < 1 else Lower(count, layers)
+    return None if config.get("is_encoder_decoder") or count < 1 else FrozenLayers(count, layers)
 
 
-def put_in(model: Any, lower: Lower) -> None:
+def install_frozen_layers(model: Any, lower: FrozenLayers) -> None:
     """Take the adapters out of `model`'s `lower` layers, which then know what they have seen."""
     decoder = _decoder(model)
     decoder.register_forward_pre_hook(_watch(lower), with_kwargs=True)
@@ -60,7 +60,7 @@ def put_in(model: Any, lower: Lower) -> None:
         layer.forward = types.MethodType(_forward(layer.forward, lower, is_last), layer)
 
 
-def run_frozen_layers(model: Any, lower: Lower, batches: Iterator[dict[str, Any]]) -> None:
+def run_frozen_layers(model: Any, lower: FrozenLayers, batches: Iterator[dict[str, Any]]) -> None:
     """Let `batches` pass the `lower` layers of `model` alone, and keep what comes out."""
     from torch.nn import ModuleList
 
@@ -78,7 +78,7 @@ def run_frozen_layers(model: Any, lower: Lower, batches: Iterator[dict[str, Any]
         decoder.layers, lower.keeps = every, False
 
 
-def unseen(lower: Lower, rows: Sequence[Any]) -> list[Any]:
+def select_unseen_rows(lower: FrozenLayers, rows: Sequence[Any]) -> list[Any]:
     """Return those of `rows` (things with `ids`) that have not passed, each once, the shortest
     first.
     """
@@ -91,7 +91,7 @@ def _decoder(model: Any) -> Any:
     return inner.get_decoder()
 
 
-def _watch(lower: Lower) -> Any:
+def _watch(lower: FrozenLayers) -> Any:
     """Return a hook that notes which rows come in."""
 
     def note(_: Any, args: tuple[Any, ...], words: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ def _watch(lower: Lower) -> Any:
     return note
 
 
-def _forward(plain: Any, lower: Lower, is_last: bool) -> Any:
+def _forward(plain: Any, lower: FrozenLayers, is_last: bool) -> Any:
     """Return `plain` of a layer, not called for rows that have passed before."""
 
     def forward(self: Any, hidden_states: Any, *args: Any, **words: Any) -> Any:
@@ -118,7 +118,7 @@ def _forward(plain: Any, lower: Lower, is_last: bool) -> Any:
     return forward
 
 
-def _filled(hidden: Any, lower: Lower) -> Any:
+def _filled(hidden: Any, lower: FrozenLayers) -> Any:
     """Return what the rows that pass now left here before; zeros where `hidden` only fills up."""
     import torch
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from sem.preview.lora import bench as benches
 from sem.train.engine import arguments, loss
-from sem.train.rows.data import Row
-from sem.train.rows.stages import Job
+from sem.train.rows.data import TrainingRow
+from sem.train.rows.stages import TrainingJob
 
 
 @dataclass(frozen=True)
-class Pull:
+class GradientLikeness:
     """One row under a model that has not seen it."""
 
     # Mean log-likelihood a token of its answer.
@@ -27,9 +27,12 @@ class Pull:
     likeness: float
 
 
-def pulls(
-    job: Job, model: Any, tested: Sequence[Row], contribution: Sequence[Row]
-) -> tuple[list[float], list[Pull]]:
+def measure_gradient_likeness(
+    job: TrainingJob,
+    model: Any,
+    tested: Sequence[TrainingRow],
+    contribution: Sequence[TrainingRow],
+) -> tuple[list[float], list[GradientLikeness]]:
     """Return the score of each of `tested`, and each of `contribution` by the gradient of `tested`
     together.
     """
@@ -43,11 +46,13 @@ def pulls(
     row_pulls = []
     for row, value, gradient in _gradients(job, model, contribution if goal is not None else ()):
         own = torch.nn.functional.normalize(gradient.flatten(), dim=0)
-        row_pulls.append(Pull(value / row.trained, float(own @ goal)))
+        row_pulls.append(GradientLikeness(value / row.trained, float(own @ goal)))
     return scores, row_pulls
 
 
-def _gradients(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[tuple[Row, float, Any]]:
+def _gradients(
+    job: TrainingJob, model: Any, rows: Sequence[TrainingRow]
+) -> Iterator[tuple[TrainingRow, float, Any]]:
     """Yield each of `rows`, its log-likelihood, and its gradient a token, (width, width) in
     fp32.
     """
@@ -56,15 +61,15 @@ def _gradients(job: Job, model: Any, rows: Sequence[Row]) -> Iterator[tuple[Row,
     model.eval()
     place = 0
     for batch in benches.padded_batches(job, model, rows):
-        with torch.no_grad(), arguments.precision(job, model):
-            states = loss.states(model, batch)
+        with torch.no_grad(), arguments.precision_context(job, model):
+            states = loss.select_labelled_states(model, batch)
         hidden = states.hidden.detach().requires_grad_()
-        with torch.enable_grad(), arguments.precision(job, model):
+        with torch.enable_grad(), arguments.precision_context(job, model):
             values = loss.values_of(model, hidden, states.wanted)
         change = torch.autograd.grad(values.sum(), hidden)[0].float()
         before = hidden.detach().float()
         # Places that only fill up have no loss, so no gradient.
-        likely = loss.Scored(
+        likely = loss.TokenLosses(
             values.detach(), states.sequence, states.weights, states.sequences
         ).by_sequence()
         for number in range(states.sequences):

@@ -31,14 +31,14 @@ from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear import cache
 from sem.preview.lora import advice, gradient_likeness
 from sem.preview.lora import bench as benches
-from sem.preview.lora.advice import Advised, Known
-from sem.preview.lora.bench import Bench, Encoded, Pace, Split
-from sem.preview.lora.frozen_layers import Lower
-from sem.preview.lora.gradient_likeness import Pull
-from sem.preview.lora.packaged import Package
-from sem.preview.stats.paired_gain import Gain, gained
+from sem.preview.lora.advice import AdviceContext, ExampleAdvice
+from sem.preview.lora.bench import Bench, EncodedSplit, ExampleSplit, TokenPace
+from sem.preview.lora.frozen_layers import FrozenLayers
+from sem.preview.lora.gradient_likeness import GradientLikeness
+from sem.preview.lora.packaged import StartPackage
+from sem.preview.stats.paired_gain import PairedGain, measure_paired_gain
 from sem.train.rows import data
-from sem.train.rows.data import Row
+from sem.train.rows.data import TrainingRow
 
 # What of two trainings of a model fits the time: steps, rows that are scored, rows looked at.
 #
@@ -55,7 +55,7 @@ TESTED, LOOKED = 0.2, 0.1  # of the time
 
 
 @dataclass(frozen=True)
-class Budget:
+class LoraBudget:
     """What is done."""
 
     steps: int  # of each training
@@ -73,7 +73,9 @@ class Budget:
         return self.steps >= self.of_steps
 
 
-def affordable_budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -> Budget:
+def affordable_budget(
+    bench: Bench, rows: EncodedSplit, pace: TokenPace, seconds: float
+) -> LoraBudget:
     """Return what fits `seconds` at `pace`; its steps may be too few."""
     available_s, of_steps = seconds * SPARE, recipe_steps(bench, rows)
     scorings = 3 if bench.package else 2
@@ -97,10 +99,10 @@ def affordable_budget(bench: Bench, rows: Encoded, pace: Pace, seconds: float) -
         tested, _ = spent(rest * TESTED / (TESTED + LOOKED), 0.0)
         _, looks = spent(0.0, rest - tested * a_test)
         steps = of_steps
-    return Budget(max(0, steps), tested, looks, of_steps, step)
+    return LoraBudget(max(0, steps), tested, looks, of_steps, step)
 
 
-def least(budget: Budget) -> Budget:
+def minimal_budget(budget: LoraBudget) -> LoraBudget:
     """No more of `budget` than shows that the whole path works (`--test-mode`)."""
     return replace(
         budget,
@@ -110,7 +112,7 @@ def least(budget: Budget) -> Budget:
     )
 
 
-def recipe_steps(bench: Bench, rows: Encoded) -> int:
+def recipe_steps(bench: Bench, rows: EncodedSplit) -> int:
     """Optimizer steps that the recipe asks for with the contribution."""
     recipe = bench.job.recipe
     count = len(rows.base.kept) + len(rows.given.kept)
@@ -128,13 +130,15 @@ def recipe_steps(bench: Bench, rows: Encoded) -> int:
 class Mixture:
     """What baseline and candidate learn from."""
 
-    base: tuple[Row, ...]
-    mixed: tuple[Row, ...]
+    base: tuple[TrainingRow, ...]
+    mixed: tuple[TrainingRow, ...]
     # Contributed rows among MIXED.
     given: int
 
 
-def mix(base: Sequence[Row], contribution: Sequence[Row], count: int, seed: int) -> Mixture:
+def mix_training_rows(
+    base: Sequence[TrainingRow], contribution: Sequence[TrainingRow], count: int, seed: int
+) -> Mixture:
     """Return at most `count` rows for each training, drawn by `seed`.
 
     All of them where `count` holds them.
@@ -150,7 +154,7 @@ def mix(base: Sequence[Row], contribution: Sequence[Row], count: int, seed: int)
     )
 
 
-def _by_id(rows: Sequence[Row]) -> list[Row]:
+def _by_id(rows: Sequence[TrainingRow]) -> list[TrainingRow]:
     return sorted(rows, key=lambda row: row.id)
 
 
@@ -163,7 +167,7 @@ Watch = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoraRequest:
     """What is to be estimated: `given` over `project`'s snapshot, in as many `seconds`."""
 
     project: Project
@@ -171,20 +175,20 @@ class Asked:
     seconds: float
     proxy: str | None = None
     # What both trainings start from; None: the base model.
-    package: Package | None = None
+    package: StartPackage | None = None
     # Where finished fits are kept.
     parts: Path | None = None
     test_mode: bool = False  # few steps, few rows
 
 
 @dataclass(frozen=True)
-class Worth:
+class ExampleWorth:
     """What examples add."""
 
     # In nats a token, with what training itself adds to its error.
-    gain: Gain
+    gain: PairedGain
     # The same by the val rows alone.
-    measured: Gain
+    measured: PairedGain
     # Mean log-likelihood a token of the reference answers.
     before: float
     after: float
@@ -193,19 +197,19 @@ class Worth:
     learnt: int
     # Contributed rows that it could have seen.
     usable: int
-    budget: Budget
+    budget: LoraBudget
     model: str  # which base model
     too_long: int
     # Val rows, of which budget.tested were scored.
     val: int
     # Every contributed row.
-    advised: tuple[Advised, ...]
+    advised: tuple[ExampleAdvice, ...]
     # The package's own score, before any step.
     start: float | None = None
     # Val rows left out, because the package has learnt them.
     unseen: int = 0
     # Layers that no training changed.
-    lower: Lower | None = None
+    lower: FrozenLayers | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -213,7 +217,7 @@ class Worth:
         return self.budget.is_whole and self.lower is None
 
 
-def examples_worth(request: Asked, watched: Watch = lambda _: None) -> Worth:
+def examples_worth(request: LoraRequest, watched: Watch = lambda _: None) -> ExampleWorth:
     """Return what the requested examples add; raise SemError when nothing fits the time."""
     began = time.monotonic()
     frozen = snapshot.load_snapshot(request.project, None)
@@ -232,14 +236,14 @@ def examples_worth(request: Asked, watched: Watch = lambda _: None) -> Worth:
             "test",
             "contribute examples that the snapshot does not hold",
         )
-    split = Split(parts["train"], new_examples[:MOST_GIVEN], tested)  # in an order by lot
+    split = ExampleSplit(parts["train"], new_examples[:MOST_GIVEN], tested)  # in an order by lot
     with TemporaryDirectory(prefix="sem-preview-") as folder:
         seconds = request.seconds - (time.monotonic() - began)
         result = _trained(request, split, seconds, Path(folder), watched)
     old, new, rows = result.old, result.new, result.tested
     units = {example.id: example.unit for example in tested}
     measured = likelihood_gain(old, new, [units[row.id] for row in rows])
-    return Worth(
+    return ExampleWorth(
         gain=widen_by_backtest(
             measured, result.share, backtest_widening("last" if result.bench.lower else "all")
         ),
@@ -254,9 +258,9 @@ def examples_worth(request: Asked, watched: Watch = lambda _: None) -> Worth:
         too_long=len(result.rows.given.too_long),
         val=len(tested),
         advised=tuple(
-            advice.advised(
+            advice.advise_examples(
                 request.given.kept,
-                Known(
+                AdviceContext(
                     request.project.tasks,
                     parts["train"],
                     row_overlap,
@@ -272,15 +276,17 @@ def examples_worth(request: Asked, watched: Watch = lambda _: None) -> Worth:
     )
 
 
-def likelihood_gain(old: Sequence[float], new: Sequence[float], units: Sequence[str]) -> Gain:
+def likelihood_gain(
+    old: Sequence[float], new: Sequence[float], units: Sequence[str]
+) -> PairedGain:
     """Return what `new` log-likelihoods a token gain over `old` ones, with the interval over
     `units`.
     """
     change = [max(-LONGEST_STEP, min(LONGEST_STEP, b - a)) for a, b in zip(old, new, strict=True)]
-    return gained([0.0] * len(change), change, units)
+    return measure_paired_gain([0.0] * len(change), change, units)
 
 
-def widen_by_backtest(gain: Gain, share: float, by: Mapping[str, float]) -> Gain:
+def widen_by_backtest(gain: PairedGain, share: float, by: Mapping[str, float]) -> PairedGain:
     """Return `gain` with what training adds to its error, `by` what backtests found.
 
     Good rows move the result, too, where others learn in their place, and by more the larger the
@@ -293,7 +299,7 @@ def widen_by_backtest(gain: Gain, share: float, by: Mapping[str, float]) -> Gain
     up, down = ("larger", "smaller") if gain.mean > 0 else ("smaller", "larger")
     below = math.hypot(gain.mean - gain.low, noise, by[down] * gain.mean)
     above = math.hypot(gain.high - gain.mean, noise, by[up] * gain.mean)
-    return Gain(gain.mean, gain.mean - below, gain.mean + above, gain.n)
+    return PairedGain(gain.mean, gain.mean - below, gain.mean + above, gain.n)
 
 
 def backtest_widening(way: Literal["all", "last"]) -> Mapping[str, float]:
@@ -302,23 +308,25 @@ def backtest_widening(way: Literal["all", "last"]) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _TrainedPair:
     """Both trainings, row by row."""
 
     bench: Bench
-    rows: Encoded
-    budget: Budget
-    tested: list[Row]
+    rows: EncodedSplit
+    budget: LoraBudget
+    tested: list[TrainingRow]
     learnt: int  # contributed rows
     # Of the candidate's rows.
     share: float
     old: list[float]
     new: list[float]
     start: list[float] | None
-    pulls: dict[str, Pull]
+    pulls: dict[str, GradientLikeness]
 
 
-def _trained(request: Asked, split: Split, seconds: float, folder: Path, watched: Watch) -> _Found:
+def _trained(
+    request: LoraRequest, split: ExampleSplit, seconds: float, folder: Path, watched: Watch
+) -> _TrainedPair:
     """Return both trainings of `split` that fit `seconds`.
 
     Each is done once, and what it found is kept.
@@ -326,12 +334,12 @@ def _trained(request: Asked, split: Split, seconds: float, folder: Path, watched
     bench, rows, budget = _chosen(request, split, seconds, folder, watched)
     recipe = bench.job.recipe
     row_count = budget.steps * recipe.effective_batch
-    both = mix(rows.base.kept, rows.given.kept, row_count, recipe.data_seed)
+    both = mix_training_rows(rows.base.kept, rows.given.kept, row_count, recipe.data_seed)
     tested = data.draw_by_seed(rows.tested.kept, budget.tested, recipe.data_seed)
     look_rows = data.draw_by_seed(rows.given.kept, budget.looked, recipe.data_seed)
 
     def once(
-        name: str, steps: int, train_rows: tuple[Row, ...], own: list[Row]
+        name: str, steps: int, train_rows: tuple[TrainingRow, ...], own: list[TrainingRow]
     ) -> list[list[float]]:
         ids = [[row.id for row in part] for part in (train_rows, tested, own)]
         inputs = [name, _words(bench), steps, ids]
@@ -348,20 +356,22 @@ def _trained(request: Asked, split: Split, seconds: float, folder: Path, watched
         if not own:
             results = [benches.answer_likelihoods(bench.job, model, tested), []]
         else:
-            scores, pulls = gradient_likeness.pulls(bench.job, model, tested, own)
+            scores, pulls = gradient_likeness.measure_gradient_likeness(
+                bench.job, model, tested, own
+            )
             results = [scores, [value for pull in pulls for value in (pull.score, pull.likeness)]]
         return cache.keep_part(request.parts, inputs, results)
 
     start = once("package", 0, (), [])[0] if request.package else None
     old, flat = once("baseline", budget.steps, both.base, look_rows)
     new = once("candidate", budget.steps, both.mixed, [])[0]
-    pulls = {row.id: Pull(*flat[n * 2 : n * 2 + 2]) for n, row in enumerate(look_rows)}
+    pulls = {row.id: GradientLikeness(*flat[n * 2 : n * 2 + 2]) for n, row in enumerate(look_rows)}
     share = both.given / len(both.mixed)
-    return _Found(bench, rows, budget, tested, both.given, share, old, new, start, pulls)
+    return _TrainedPair(bench, rows, budget, tested, both.given, share, old, new, start, pulls)
 
 
 def _learnt_before(
-    package: Package | None, frozen: Snapshot, val: tuple[Example, ...]
+    package: StartPackage | None, frozen: Snapshot, val: tuple[Example, ...]
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Return what `package` has learnt from beside `frozen`, and the rows of `val` that it has
     not.
@@ -380,24 +390,24 @@ def _learnt_before(
 
 
 def _chosen(
-    request: Asked, split: Split, seconds: float, folder: Path, watched: Watch
-) -> tuple[Bench, Encoded, Budget]:
+    request: LoraRequest, split: ExampleSplit, seconds: float, folder: Path, watched: Watch
+) -> tuple[Bench, EncodedSplit, LoraBudget]:
     """Return the first way to train that fits `seconds`, and how much of it does.
 
     What was chosen before a preview was killed is chosen again.
     """
     began, attempts = time.monotonic(), []
-    encoded: dict[str, Encoded] = {}
+    encoded: dict[str, EncodedSplit] = {}
     choice = cache.find_part(request.parts, ["chosen"])
     for bench in _ways(request, folder):
         way = {"name": bench.name, "trained_layers": bench.lower.trained if bench.lower else None}
         if choice and choice["way"] != way:
             continue
         if bench.name not in encoded:
-            encoded[bench.name] = benches.encoded(bench, split)
+            encoded[bench.name] = benches.encode_split(bench, split)
         rows = encoded[bench.name]
         if choice:
-            return bench, rows, Budget(**choice["budget"])
+            return bench, rows, LoraBudget(**choice["budget"])
         watched(f"warm-up: {_words(bench)}")
         budget = _measured(bench, rows, request, seconds - (time.monotonic() - began))
         if budget.steps >= FEWEST_STEPS:
@@ -411,31 +421,33 @@ def _chosen(
     )
 
 
-def _ways(request: Asked, folder: Path) -> Iterator[Bench]:
+def _ways(request: LoraRequest, folder: Path) -> Iterator[Bench]:
     """Yield the ways to train, the truest first.
 
     The sem's model, the proxy, the model's last layers.
     """
     name = request.project.base_model_id
-    own = benches.prepared(request.project, name, folder, request.package)
+    own = benches.prepare_bench(request.project, name, folder, request.package)
     yield own
     if request.proxy and request.package is None:
-        yield benches.prepared(request.project, request.proxy, folder)
-    shallow = benches.shallow(own)
+        yield benches.prepare_bench(request.project, request.proxy, folder)
+    shallow = benches.build_shallow_bench(own)
     if shallow:
         yield shallow
 
 
-def _measured(bench: Bench, rows: Encoded, request: Asked, seconds: float) -> Budget:
+def _measured(
+    bench: Bench, rows: EncodedSplit, request: LoraRequest, seconds: float
+) -> LoraBudget:
     """Return what fits `seconds` less what measuring takes."""
     began = time.monotonic()
 
-    def budget(pace: Pace) -> Budget:
+    def budget(pace: TokenPace) -> LoraBudget:
         return affordable_budget(bench, rows, pace, seconds - (time.monotonic() - began))
 
     pace = benches.measure_token_pace(bench, rows, lambda pace: budget(pace).steps >= FEWEST_STEPS)
     time_budget = budget(pace)
-    return least(time_budget) if request.test_mode else time_budget
+    return minimal_budget(time_budget) if request.test_mode else time_budget
 
 
 def _words(bench: Bench) -> str:

@@ -59,7 +59,7 @@ SHAPE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Package:
+class StartPackage:
     """A package that fits the sem, every file as its manifest says."""
 
     folder: Path
@@ -77,10 +77,10 @@ class Package:
 
         with safe_open(self.folder / WEIGHTS, framework="pt") as tensors:
             weights = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-        models.put(model, weights, self.folder)
+        models.set_weights(model, weights, self.folder)
 
 
-def read_start_package(project: Project, folder: Path, base: Weights) -> Package:
+def read_start_package(project: Project, folder: Path, base: Weights) -> StartPackage:
     """Return the package in `folder`.
 
     Raise SemError unless it is whole and of `project`'s tasks and model `base`.
@@ -94,7 +94,7 @@ def read_start_package(project: Project, folder: Path, base: Weights) -> Package
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise SemError(f"{folder}: {faults[0]}{more}", "export it again: `fab package.export`")
     named = files.sha256_file(folder / manifest.NAME)
-    return Package(folder, facts["run_id"], named, _learnt(project, folder, facts))
+    return StartPackage(folder, facts["run_id"], named, _learnt(project, folder, facts))
 
 
 def _check_kind(folder: Path) -> None:

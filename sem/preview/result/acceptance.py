@@ -14,9 +14,9 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.overlap import REFUSED_ABOVE, Overlap
-from sem.preview.linear.measure import Scored
+from sem.preview.linear.measure import BenchmarkScore
 from sem.preview.stats import deltaone
-from sem.preview.stats.deltaone import Measured
+from sem.preview.stats.deltaone import MetricMeasurement
 
 # Is the new model better by a metric of this kind: one test a family, one answer.
 #
@@ -29,7 +29,7 @@ DRAWS = 2_000
 
 
 @dataclass(frozen=True)
-class Finding:
+class MetricFinding:
     """What a comparison found; `effect` is in the metric's own unit, bounds of 95 %."""
 
     family: str
@@ -44,7 +44,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Sides:
+class SideValues:
     """Values of both models on rows; `units` name rows that belong together, as one customer's."""
 
     before: Sequence[float]
@@ -65,15 +65,15 @@ class Sides:
 
 
 def compare_by_family(
-    family: str, sides: Sides, min_effect: float = 0.0, seed: int = 42
-) -> Finding:
+    family: str, sides: SideValues, min_effect: float = 0.0, seed: int = 42
+) -> MetricFinding:
     """Return `sides` by the test of `family`; raise SemError for a family that is none."""
     if family not in FAMILIES:
         raise SemError(f"no family {family!r}", f"one of {', '.join(FAMILIES)}")
     return FAMILIES[family](sides, min_effect, seed)
 
 
-def proportion(sides: Sides, min_effect: float, seed: int) -> Finding:
+def compare_proportions(sides: SideValues, min_effect: float, seed: int) -> MetricFinding:
     """Return shares of ones: Wald interval of the difference, pooled z, Cohen's h."""
     from scipy.stats import norm
 
@@ -88,10 +88,10 @@ def proportion(sides: Sides, min_effect: float, seed: int) -> Finding:
     low, high = q - p - z * spread, q - p + z * spread
     size = 2 * (math.asin(math.sqrt(q)) - math.asin(math.sqrt(p)))
     passed = low > 0 and q - p >= min_effect
-    return Finding("proportion", passed, q - p, low, high, chance, size)
+    return MetricFinding("proportion", passed, q - p, low, high, chance, size)
 
 
-def continuous(sides: Sides, min_effect: float, seed: int) -> Finding:
+def compare_means(sides: SideValues, min_effect: float, seed: int) -> MetricFinding:
     """Means: Welch's t, one-sided, and Cohen's d over the pooled spread."""
     from scipy.stats import ttest_ind
 
@@ -100,34 +100,36 @@ def continuous(sides: Sides, min_effect: float, seed: int) -> Finding:
         note = ("both sides are constant",)
         passed = effect > 0 and effect >= min_effect
         chance = 0.0 if effect > 0 else 1.0
-        return Finding("continuous", passed, effect, effect, effect, chance, 0.0, note)
+        return MetricFinding("continuous", passed, effect, effect, effect, chance, 0.0, note)
     test = ttest_ind(sides.after, sides.before, equal_var=False, alternative="greater")
     both = ttest_ind(sides.after, sides.before, equal_var=False)
     low, high = both.confidence_interval(1 - ALPHA)
     passed = test.pvalue < ALPHA and effect >= min_effect
     size = effect / _spread(sides)
-    return Finding(
+    return MetricFinding(
         "continuous", bool(passed), effect, float(low), float(high), float(test.pvalue), size
     )
 
 
-def zero_inflated(sides: Sides, min_effect: float, seed: int) -> Finding:
+def zero_inflated(sides: SideValues, min_effect: float, seed: int) -> MetricFinding:
     """Mostly zeros: more non-zeros, or larger ones; the interval is of the mean, by units."""
-    share = Sides([float(v != 0) for v in sides.before], [float(v != 0) for v in sides.after])
-    first = proportion(share, 0.0, seed)
+    share = SideValues([float(v != 0) for v in sides.before], [float(v != 0) for v in sides.after])
+    first = compare_proportions(share, 0.0, seed)
     rest = [[v for v in side if v] for side in (sides.before, sides.after)]
     enough = all(len(values) > 1 for values in rest)
-    second = continuous(Sides(*rest), 0.0, seed) if enough else None
+    second = compare_means(SideValues(*rest), 0.0, seed) if enough else None
     chance = min(1.0, 2 * min(first.p, second.p if second else 1.0))  # Bonferroni over both
     low, high = _bootstrap(sides, seed)
     effect = _means(sides)[1] - _means(sides)[0]
     notes = () if enough else ("too few non-zero values to compare",)
     passed = chance < ALPHA and low > 0 and effect >= min_effect
     size = effect / _spread(sides) if _spread(sides) else 0.0
-    return Finding("zero_inflated_continuous", passed, effect, low, high, chance, size, notes)
+    return MetricFinding(
+        "zero_inflated_continuous", passed, effect, low, high, chance, size, notes
+    )
 
 
-def ordinal(sides: Sides, min_effect: float, seed: int) -> Finding:
+def compare_ranks(sides: SideValues, min_effect: float, seed: int) -> MetricFinding:
     """Ranks: Mann-Whitney U, one-sided; the effect is the rank-biserial correlation, -1 to 1."""
     from scipy.stats import mannwhitneyu, norm
 
@@ -136,7 +138,7 @@ def ordinal(sides: Sides, min_effect: float, seed: int) -> Finding:
     effect = 2 * float(test.statistic) / (n * m) - 1
     margin = float(norm.ppf(1 - ALPHA / 2)) * math.sqrt((n + m + 1) / (3 * n * m))
     passed = bool(test.pvalue < ALPHA and effect >= min_effect)
-    return Finding(
+    return MetricFinding(
         "rank_or_ordinal",
         passed,
         effect,
@@ -147,15 +149,15 @@ def ordinal(sides: Sides, min_effect: float, seed: int) -> Finding:
     )
 
 
-FAMILIES: dict[str, Callable[[Sides, float, int], Finding]] = {
-    "proportion": proportion,
-    "continuous": continuous,
+FAMILIES: dict[str, Callable[[SideValues, float, int], MetricFinding]] = {
+    "proportion": compare_proportions,
+    "continuous": compare_means,
     "zero_inflated_continuous": zero_inflated,
-    "rank_or_ordinal": ordinal,
+    "rank_or_ordinal": compare_ranks,
 }
 
 
-def _bootstrap(sides: Sides, seed: int) -> tuple[float, float]:
+def _bootstrap(sides: SideValues, seed: int) -> tuple[float, float]:
     """95 % of DRAWS differences of means, whole units drawn again."""
     import numpy as np
 
@@ -176,15 +178,15 @@ def _bootstrap(sides: Sides, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _counts(sides: Sides) -> tuple[int, int]:
+def _counts(sides: SideValues) -> tuple[int, int]:
     return len(sides.before), len(sides.after)
 
 
-def _means(sides: Sides) -> tuple[float, float]:
+def _means(sides: SideValues) -> tuple[float, float]:
     return math.fsum(sides.before) / len(sides.before), math.fsum(sides.after) / len(sides.after)
 
 
-def _spread(sides: Sides) -> float:
+def _spread(sides: SideValues) -> float:
     """Return the pooled standard deviation of both sides."""
     squares = sum(
         math.fsum((value - mean) ** 2 for value in values)
@@ -207,9 +209,9 @@ def benchmark_rows_hash(benchmark: Sequence[Sample]) -> str:
     return f"sha256:{files.sha256_json(rows)}"
 
 
-def rule(
-    before: Scored,
-    after: Scored,
+def decide_acceptance(
+    before: BenchmarkScore,
+    after: BenchmarkScore,
     benchmark: Sequence[Sample],
     run_id: str,
     at: datetime,
@@ -224,7 +226,7 @@ def rule(
         return {"accepted": False, "reason": NO_PROPORTION, "not_known": list(UNKNOWN)}
     named, n = benchmark_rows_hash(benchmark), len(benchmark)
     sides = [
-        Measured(f"{side}_{run_id}", f"{side}_{run_id}", scored.metrics[METRIC], n, named)
+        MetricMeasurement(f"{side}_{run_id}", f"{side}_{run_id}", scored.metrics[METRIC], n, named)
         for side, scored in (("baseline", before), ("preview", after))
     ]
     record = asdict(deltaone.decide_deltaone(METRIC, *sides, at))
@@ -233,7 +235,7 @@ def rule(
     return {**record, "not_known": list(UNKNOWN)}
 
 
-def leaks(overlap: Overlap, rows: int) -> dict[str, Any]:
+def measure_leakage(overlap: Overlap, rows: int) -> dict[str, Any]:
     """Return how much of a contribution of `rows` rows the benchmark holds, and the refusal above
     1 %.
     """
@@ -246,7 +248,9 @@ def leaks(overlap: Overlap, rows: int) -> dict[str, Any]:
     }
 
 
-def compare_metrics(before: Scored, after: Scored, seed: int) -> dict[str, dict[str, Any]]:
+def compare_metrics(
+    before: BenchmarkScore, after: BenchmarkScore, seed: int
+) -> dict[str, dict[str, Any]]:
     """Return each metric that has rows by its family's test, both sides as independent samples.
 
     Higher is better: ranks and errors are turned. No metric of classes is mostly zeros.
@@ -260,6 +264,6 @@ def compare_metrics(before: Scored, after: Scored, seed: int) -> dict[str, dict[
             "rank_of_the_class": ("rank_or_ordinal", -before.ranks, -after.ranks),
         }
     return {
-        name: asdict(compare_by_family(family, Sides(old.tolist(), new.tolist()), seed=seed))
+        name: asdict(compare_by_family(family, SideValues(old.tolist(), new.tolist()), seed=seed))
         for name, (family, old, new) in sides.items()
     }

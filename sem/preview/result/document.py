@@ -15,12 +15,12 @@ from sem.core.errors import SemError
 from sem.preview.contribution.contribution import Contribution, Sample
 from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear import learners, number_targets
-from sem.preview.linear.estimate import Estimate, Rows
-from sem.preview.linear.influence import Gaps, Judged
+from sem.preview.linear.estimate import EstimateRows, GainEstimate
+from sem.preview.linear.influence import CoverageGaps, JudgedRow
 from sem.preview.result import acceptance, zk
 from sem.preview.stats import decision, deltaone
-from sem.preview.stats.decision import Decision
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.decision import PreviewDecision
+from sem.preview.stats.paired_gain import PairedGain
 
 # Is a file a ZK document, and does it hold what it says?
 
@@ -38,9 +38,9 @@ def validate_document(
     wrong = document_problems(document, other_schema, proves)
     result: dict[str, Any] = {"file": path.name, "valid": not wrong, "problems": wrong}
     if shows_hash:
-        result["sha256"] = zk.sha256_json_text(document, compact=True)
+        result["sha256"] = zk.hash_sorted_json(document, compact=True)
     if form == "json":
-        print(jsonio.pretty(result), end="")
+        print(jsonio.pretty_json(result), end="")
     else:
         _say(result, len(wrong) if shows_all else 10)
     if wrong:
@@ -68,7 +68,7 @@ def document_problems(document: Any, other: Path | None, proves: bool) -> list[s
 def _say(result: dict[str, Any], most: int) -> None:
     print(f"{result['file']}: {'valid' if result['valid'] else 'not valid'}")
     for line in result["problems"][:most]:
-        print(f"  {console.printable(line)}")
+        print(f"  {console.replace_control_characters(line)}")
     if len(result["problems"]) > most:
         print(f"  and {len(result['problems']) - most} more; --verbose shows them")
     if "sha256" in result:
@@ -92,16 +92,16 @@ MOST_ROWS = 1_000
 
 
 @dataclass(frozen=True)
-class Worth:
+class ContributionWorth:
     """What contributed rows add."""
 
-    rows: Rows
+    rows: EstimateRows
     # Those of them that fitted the time.
-    trained: Rows
+    trained: EstimateRows
     overlap: Overlap
-    estimate: Estimate
+    estimate: GainEstimate
     # Of all of the contribution, with everything that makes it uncertain.
-    expected: Gain
+    expected: PairedGain
     notes: tuple[str, ...] = ()
 
     @property
@@ -117,14 +117,14 @@ class Worth:
 
 
 @dataclass(frozen=True)
-class Found:
+class PreviewResult:
     """Everything a preview knows when it is done."""
 
     contribution: Contribution
-    worth: Worth
-    judged: Sequence[Judged]
-    gaps: Gaps | None  # None of numbers
-    decision: Decision
+    worth: ContributionWorth
+    judged: Sequence[JudgedRow]
+    gaps: CoverageGaps | None  # None of numbers
+    decision: PreviewDecision
     # What the benchmark is, in words.
     benchmark: str
     at: datetime
@@ -133,7 +133,7 @@ class Found:
     test_mode: bool
 
 
-def legacy(result: Found) -> dict[str, Any]:
+def build_legacy_output(result: PreviewResult) -> dict[str, Any]:
     """Return the pipeline's own output of the same result: what `zk.document` reads."""
     estimate, contribution, rows = result.worth.estimate, result.contribution, result.worth.trained
     used, base = result.worth.learnt, len(rows.base)
@@ -189,13 +189,13 @@ def legacy(result: Found) -> dict[str, Any]:
     }
 
 
-def preview_document(result: Found) -> dict[str, Any]:
+def preview_document(result: PreviewResult) -> dict[str, Any]:
     """Return the whole document."""
     return {
-        **legacy(result),
+        **build_legacy_output(result),
         "preview_metadata": _told(result),
         "estimate": _estimate(result),
-        "production_rule": acceptance.rule(
+        "production_rule": acceptance.decide_acceptance(
             result.worth.estimate.before,
             result.worth.estimate.after,
             result.worth.rows.benchmark,
@@ -208,10 +208,10 @@ def preview_document(result: Found) -> dict[str, Any]:
     }
 
 
-def _told(result: Found) -> dict[str, Any]:
+def _told(result: PreviewResult) -> dict[str, Any]:
     """preview_metadata."""
     contribution, worth = result.contribution, result.worth
-    sure, why = decision.confidence(_known(result))
+    sure, why = decision.compute_confidence(_known(result))
     if worth.rows.shape.is_of_numbers:
         sure, why = None, NO_BACKTEST
     return {
@@ -230,27 +230,29 @@ def _told(result: Found) -> dict[str, Any]:
     }
 
 
-def _known(result: Found) -> dict[str, float]:
+def _known(result: PreviewResult) -> dict[str, float]:
     """Return what the confidence is computed from."""
     worth, evenness = result.worth, decision.class_balance(result.contribution.classes)
-    return decision.features(worth.expected, worth.learnt, worth.estimate.reached, evenness)
+    return decision.confidence_features(
+        worth.expected, worth.learnt, worth.estimate.reached, evenness
+    )
 
 
-def _leaks(result: Found) -> dict[str, Any]:
+def _leaks(result: PreviewResult) -> dict[str, Any]:
     rows = len(result.worth.rows.given) + len(result.worth.overlap.left_out)
-    return acceptance.leaks(result.worth.overlap, rows)
+    return acceptance.measure_leakage(result.worth.overlap, rows)
 
 
-def _estimate(result: Found) -> dict[str, Any]:
+def _estimate(result: PreviewResult) -> dict[str, Any]:
     worth, estimate, leaks = result.worth, result.worth.estimate, _leaks(result)
-    decided = decision.refused(leaks) or result.decision
+    decided = decision.refuse_leaked_benchmark(leaks) or result.decision
     of_numbers = worth.rows.shape.is_of_numbers
     return {
         "decision": decided.word,
         "reason": decided.reason,
         "size": {"told": False, "reason": NO_BACKTEST}
         if of_numbers
-        else decision.size(_known(result), decided.word),
+        else decision.decide_size_claim(_known(result), decided.word),
         "primary_metric": number_targets.PRIMARY if of_numbers else acceptance.METRIC,
         "percentage_points": _points(worth.expected),
         "measured": {"rows": worth.learnt, **_points(estimate.gain)},
@@ -266,9 +268,9 @@ def _estimate(result: Found) -> dict[str, Any]:
     }
 
 
-def _missed(worth: Worth) -> dict[str, Any]:
+def _missed(worth: ContributionWorth) -> dict[str, Any]:
     """Return the mean absolute error in the target's own unit; a gain is what less is missed."""
-    estimate, unit = worth.estimate, number_targets.unit(worth.rows.benchmark)
+    estimate, unit = worth.estimate, number_targets.median_baseline_error(worth.rows.benchmark)
     gain = estimate.gain
     return {
         "unit_of_a_point": unit / decision.POINTS,
@@ -283,19 +285,19 @@ def _missed(worth: Worth) -> dict[str, Any]:
     }
 
 
-def _points(gain: Gain) -> dict[str, float | int]:
+def _points(gain: PairedGain) -> dict[str, float | int]:
     """Return `gain` in percentage points with its 95 % interval."""
     bounds = {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high}
     return {**{name: value * decision.POINTS for name, value in bounds.items()}, "n": gain.n}
 
 
-def _relative(estimate: Estimate) -> float:
+def _relative(estimate: GainEstimate) -> float:
     report = deltaone.metric_deltas(estimate.before.metrics, estimate.after.metrics)
     deltas = {n: deltaone.MetricDelta(**d) for n, d in report["metric_deltas"].items()}
-    return deltaone.relative(deltas)
+    return deltaone.mean_relative_delta(deltas)
 
 
-def _rows(result: Found) -> dict[str, Any]:
+def _rows(result: PreviewResult) -> dict[str, Any]:
     """Return what became of the contribution's rows, and those worth a look, the worst first."""
     advice = dict.fromkeys(("keep", "drop", "inspect"), 0)
     reasons: dict[str, int] = {}
@@ -315,11 +317,11 @@ def _rows(result: Found) -> dict[str, Any]:
     }
 
 
-def _shown(row: Judged, result: Found) -> dict[str, Any]:
+def _shown(row: JudgedRow, result: PreviewResult) -> dict[str, Any]:
     return asdict(row) if result.gaps else {**asdict(row), "value": None}
 
 
-def _by_class(rows: Sequence[Judged]) -> dict[str, dict[str, float]]:
+def _by_class(rows: Sequence[JudgedRow]) -> dict[str, dict[str, float]]:
     """Return rows and summed value of each class: groups that help, and groups that do not."""
     groups: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -329,7 +331,7 @@ def _by_class(rows: Sequence[Judged]) -> dict[str, dict[str, float]]:
     return dict(sorted(groups.items(), key=lambda item: -item[1]["value"]))
 
 
-def _run_id(result: Found) -> str:
+def _run_id(result: PreviewResult) -> str:
     """Return the same for the same data, base, benchmark and seed."""
     rows = [
         [s.label, s.content()] for s in (*result.worth.rows.base, *result.worth.rows.benchmark)

@@ -11,17 +11,17 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.preview.contribution import contribution, overlap
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Contribution, Sample
-from sem.preview.contribution.encoders import Numbers
+from sem.preview.contribution.encoders import NumberEncoder
 from sem.preview.linear import cache, estimate, influence, kept_fits, linear_models
 from sem.preview.linear import kept_fits as fits
-from sem.preview.linear.estimate import LADDER, Rows, nested
-from sem.preview.linear.influence import Gaps, Judged
-from sem.preview.linear.learners import Budget, Model
+from sem.preview.linear.estimate import LADDER, EstimateRows, draw_nested_sample
+from sem.preview.linear.influence import CoverageGaps, JudgedRow
+from sem.preview.linear.learners import FitBudget, Model
 from sem.preview.result import sources
-from sem.preview.result.document import Found, Worth
-from sem.preview.result.sources import Compared
+from sem.preview.result.document import ContributionWorth, PreviewResult
+from sem.preview.result.sources import ComparisonData
 from sem.preview.stats import decision
 
 # How much fits the time: a warm-up is measured, and the contribution cut to what fits.
@@ -39,7 +39,7 @@ FEWEST = 200
 
 
 @dataclass(frozen=True)
-class Pace:
+class FitPace:
     """Seconds of one row, class and step on this machine now."""
 
     seconds: float
@@ -50,9 +50,9 @@ class Pace:
         return self.seconds * row_count * classes * min(steps, USUAL_STEPS)
 
 
-def measure_fit_pace(rows: Rows, budget: Budget) -> Pace:
+def measure_fit_pace(rows: EstimateRows, budget: FitBudget) -> FitPace:
     """Return the pace of a few steps on a few of the rows."""
-    few = nested(rows.base, min(1.0, WARM_ROWS / len(rows.base)))
+    few = draw_nested_sample(rows.base, min(1.0, WARM_ROWS / len(rows.base)))
     warm_budget = replace(budget, steps=WARM_STEPS, deadline=None)
     fit = fits.fitter_of(rows.features).fit
     # The first loads libraries.
@@ -60,12 +60,12 @@ def measure_fit_pace(rows: Rows, budget: Budget) -> Pace:
     began = time.perf_counter()
     fit(rows.features, few, warm_budget, passes=WARM_STEPS)
     spent = time.perf_counter() - began
-    return Pace(spent / (len(few) * _classes(rows, few) * WARM_STEPS))
+    return FitPace(spent / (len(few) * _classes(rows, few) * WARM_STEPS))
 
 
 def cut_to_seconds(
-    rows: Rows, pace: Pace, budget: Budget, seconds: float
-) -> tuple[Rows, tuple[str, ...]]:
+    rows: EstimateRows, pace: FitPace, budget: FitBudget, seconds: float
+) -> tuple[EstimateRows, tuple[str, ...]]:
     """Return `rows` whose estimate fits `seconds` at `pace`, and what was cut in words.
 
     The contribution is cut first, to a tenth at most, then the base rows.
@@ -94,7 +94,7 @@ def cut_to_seconds(
     return rows.only(base, contribution), tuple(notes)
 
 
-def _classes(rows: Rows, samples: Sequence[Sample]) -> int:
+def _classes(rows: EstimateRows, samples: Sequence[Sample]) -> int:
     """Classes that `samples` of `rows` are told apart in; a number is as one."""
     return 1 if rows.shape.is_of_numbers else len({sample.label for sample in samples})
 
@@ -107,7 +107,7 @@ FOR_ESTIMATE = 0.6
 
 
 @dataclass(frozen=True)
-class Options:
+class PreviewOptions:
     """What the command line says."""
 
     path: Path
@@ -127,17 +127,17 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EstimateRequest:
     """What is to be estimated: `own` rows, a sample of `total`, against what `compared` holds."""
 
-    shape: Shape
-    compared: Compared
+    shape: ColumnShape
+    compared: ComparisonData
     own: tuple[Sample, ...]
     total: int
 
 
 @dataclass(frozen=True)
-class Box:
+class FitLimits:
     """How much may be spent: steps of a fit, seconds since the time.monotonic() of `began`."""
 
     steps: int
@@ -148,29 +148,29 @@ class Box:
 
 
 def preview_rows(
-    options: Options,
+    options: PreviewOptions,
     project: Project | None,
     at: datetime,
     watched: Callable[[str], None] = lambda _: None,
-) -> Found:
+) -> PreviewResult:
     """Return the preview of `options` for `project`, or of the contribution by itself, at the time
     `at`.
     """
     began = time.monotonic()
     watched("reading")
     source, compared, own = _read(options, project)
-    steps = TEST_STEPS if options.test_mode else Budget().steps
-    box = Box(steps, options.seconds, began, parts=options.parts)
+    steps = TEST_STEPS if options.test_mode else FitBudget().steps
+    box = FitLimits(steps, options.seconds, began, parts=options.parts)
     total = source.size if project else len(own)
     baseline, notes = _baseline(options, source.shape, compared, steps)
-    worth = rows_worth(Asked(source.shape, compared, own, total), box, baseline, watched)
+    worth = rows_worth(EstimateRequest(source.shape, compared, own, total), box, baseline, watched)
     worth = replace(worth, notes=(*notes, *worth.notes))
     _keep(options, worth, steps)
     watched("rows")
     judged_rows, gaps = _judged(
-        worth, own, Budget(steps // 4, began + options.seconds, parts=options.parts)
+        worth, own, FitBudget(steps // 4, began + options.seconds, parts=options.parts)
     )
-    return Found(
+    return PreviewResult(
         contribution=source,
         worth=worth,
         judged=judged_rows,
@@ -185,8 +185,8 @@ def preview_rows(
 
 
 def _judged(
-    worth: Worth, own: tuple[Sample, ...], budget: Budget
-) -> tuple[list[Judged], Gaps | None]:
+    worth: ContributionWorth, own: tuple[Sample, ...], budget: FitBudget
+) -> tuple[list[JudgedRow], CoverageGaps | None]:
     """Return what to do with each row, and what gaps are filled.
 
     Of numbers only what lies elsewhere.
@@ -196,15 +196,15 @@ def _judged(
     shares = influence.shapley_values(worth.rows)
     doubts = influence.doubtful_labels(worth.rows, budget)
     judged_rows = influence.advise_rows(own, shares.tolist(), doubts, worth.overlap)
-    return judged_rows, influence.gaps(worth.rows)
+    return judged_rows, influence.find_coverage_gaps(worth.rows)
 
 
 def rows_worth(
-    request: Asked,
-    box: Box,
+    request: EstimateRequest,
+    box: FitLimits,
     baseline: Model | None = None,
     watched: Callable[[str], None] = lambda _: None,
-) -> Worth:
+) -> ContributionWorth:
     """Return what the requested rows add.
 
     Overlap left out, time measured, trained, extrapolated.
@@ -216,10 +216,10 @@ def rows_worth(
             f"every one of the {len(own):,} contributed rows is in the benchmark",
             "contribute rows that the benchmark does not hold",
         )
-    new_rows = sources.without(own, row_overlap.left_out)
-    rows = Rows(request.shape, compared.base, new_rows, compared.benchmark)
+    new_rows = sources.exclude_rows(own, row_overlap.left_out)
+    rows = EstimateRows(request.shape, compared.base, new_rows, compared.benchmark)
     until = box.began + box.seconds * FOR_ESTIMATE
-    budget = Budget(box.steps, until, box.strength, box.parts)
+    budget = FitBudget(box.steps, until, box.strength, box.parts)
     watched("warm-up")
     train_rows, notes = _cut(rows, budget, until)
     if len(train_rows.base) < len(rows.base):
@@ -235,10 +235,12 @@ def rows_worth(
     expected = (
         gain_estimate.full if of_numbers else decision.widen_gain(gain_estimate.full, unseen)
     )
-    return Worth(rows, train_rows, row_overlap, gain_estimate, expected, notes)
+    return ContributionWorth(rows, train_rows, row_overlap, gain_estimate, expected, notes)
 
 
-def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...]]:
+def _cut(
+    rows: EstimateRows, budget: FitBudget, until: float
+) -> tuple[EstimateRows, tuple[str, ...]]:
     """Return `rows` that fit the time `until` then, and what was cut.
 
     As before, when it was stopped.
@@ -257,7 +259,7 @@ def _cut(rows: Rows, budget: Budget, until: float) -> tuple[Rows, tuple[str, ...
 
 
 def _baseline(
-    options: Options, shape: Shape, compared: Compared, steps: int
+    options: PreviewOptions, shape: ColumnShape, compared: ComparisonData, steps: int
 ) -> tuple[Model | None, tuple[str, ...]]:
     """Return the model of the base rows that exists already, named by the user or kept.
 
@@ -265,9 +267,11 @@ def _baseline(
     """
     rows_sha256 = linear_models.rows_hash(compared.base)
     if options.baseline is None:
-        return cache.baseline(options.cache, _kept(rows_sha256, shape, steps), rows_sha256), ()
+        return cache.load_kept_baseline(
+            options.cache, _kept(rows_sha256, shape, steps), rows_sha256
+        ), ()
     model, learnt_sha256 = linear_models.read_linear_model(options.baseline)
-    width = len(model.encoder.medians) if isinstance(model.encoder, Numbers) else 0
+    width = len(model.encoder.medians) if isinstance(model.encoder, NumberEncoder) else 0
     if bool(model.classes) == shape.is_of_numbers:
         kind, other = ("classes", "a number") if model.classes else ("a number", "classes")
         raise SemError(
@@ -288,11 +292,11 @@ def _baseline(
     )
 
 
-def _kept(rows_sha256: str, shape: Shape, steps: int) -> str:
+def _kept(rows_sha256: str, shape: ColumnShape, steps: int) -> str:
     return cache.cache_key(["baseline", rows_sha256, shape.kind, shape.target, steps])
 
 
-def _keep(options: Options, worth: Worth, steps: int) -> None:
+def _keep(options: PreviewOptions, worth: ContributionWorth, steps: int) -> None:
     """Keep the baseline for the next contribution, when it learnt from every base row."""
     model, base = worth.estimate.models[0], worth.trained.base
     if options.cache is None or options.baseline or worth.notes or not model.converged:
@@ -301,7 +305,7 @@ def _keep(options: Options, worth: Worth, steps: int) -> None:
     cache.keep_baseline(options.cache, name, model, linear_models.rows_hash(base))
 
 
-def preview_name(options: Options, project: Project | None) -> str:
+def preview_name(options: PreviewOptions, project: Project | None) -> str:
     """Return what names the preview of `options` for `project`: the contents it comes from."""
     contribution.check_contribution(options.path)
     if options.baseline:
@@ -317,7 +321,7 @@ def preview_name(options: Options, project: Project | None) -> str:
         options.target,
     ]
     if project:
-        settings = sources.settings(project)
+        settings = sources.load_preview_settings(project)
         paths = [
             sources.path_below_root(project, name) for name in (settings.base, settings.benchmark)
         ]
@@ -326,8 +330,8 @@ def preview_name(options: Options, project: Project | None) -> str:
 
 
 def _read(
-    options: Options, project: Project | None
-) -> tuple[Contribution, Compared, tuple[Sample, ...]]:
+    options: PreviewOptions, project: Project | None
+) -> tuple[Contribution, ComparisonData, tuple[Sample, ...]]:
     """Return the contribution, what it is compared with, and those of its rows that are
     contributed.
     """
@@ -338,7 +342,7 @@ def _read(
         )
         compared, own = sources.of_itself(source, options.seed)
         return source, compared, own
-    settings = sources.settings(project)
+    settings = sources.load_preview_settings(project)
     if options.target != "auto":
         settings = replace(settings, target=options.target)
     compared, shape = sources.of_sem(project, settings, options.seed)

@@ -13,7 +13,7 @@ from typing import Literal
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.preview.contribution import contribution
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Contribution, Sample
 from sem.preview.stats.decision import MIN_POINTS
 
@@ -51,7 +51,7 @@ class PreviewSettings:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonData:
     """The base rows and the benchmark, and what they are in words."""
 
     base: tuple[Sample, ...]
@@ -60,7 +60,7 @@ class Compared:
     min_points: float = MIN_POINTS
 
 
-def settings(project: Project) -> PreviewSettings:
+def load_preview_settings(project: Project) -> PreviewSettings:
     """preview.yaml of `project`.
 
     Raise SemError where neither it nor a task says what to compare with.
@@ -77,7 +77,7 @@ def settings(project: Project) -> PreviewSettings:
 
 def of_sem(
     project: Project, preview_settings: PreviewSettings, seed: int
-) -> tuple[Compared, Shape]:
+) -> tuple[ComparisonData, ColumnShape]:
     """Return what `project`'s preview.yaml names, and the shape that a contribution must have."""
     path = path_below_root(project, preview_settings.base)
     base = contribution.read_contribution(
@@ -87,7 +87,7 @@ def of_sem(
         path_below_root(project, preview_settings.benchmark), MOST_BENCHMARK, seed, base.shape
     )
     words = f"{preview_settings.benchmark} of {project.sem}"
-    compared = Compared(
+    compared = ComparisonData(
         tuple(base.samples), tuple(tested.samples), words, preview_settings.min_points
     )
     return compared, base.shape
@@ -107,7 +107,7 @@ def path_below_root(project: Project, name: str) -> Path:
     return path
 
 
-def of_itself(source: Contribution, seed: int) -> tuple[Compared, tuple[Sample, ...]]:
+def of_itself(source: Contribution, seed: int) -> tuple[ComparisonData, tuple[Sample, ...]]:
     """Return `source` cut in three by content, so that twins stay together.
 
     The parts and what is given.
@@ -129,9 +129,9 @@ def of_itself(source: Contribution, seed: int) -> tuple[Compared, tuple[Sample, 
             "apart",
             "compare it with a sem that knows other classes: --sem",
         )
-    return Compared(base, benchmark, "a fifth of the contribution, held out"), own
+    return ComparisonData(base, benchmark, "a fifth of the contribution, held out"), own
 
 
-def without(samples: Sequence[Sample], rows: frozenset[int]) -> tuple[Sample, ...]:
+def exclude_rows(samples: Sequence[Sample], rows: frozenset[int]) -> tuple[Sample, ...]:
     """Return `samples` but for those numbered `rows`."""
     return tuple(sample for number, sample in enumerate(samples) if number not in rows)

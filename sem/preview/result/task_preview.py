@@ -21,11 +21,11 @@ from sem.lm.local import hardware
 from sem.preview.contribution import contribution, examples
 from sem.preview.linear import cache
 from sem.preview.lora import advice, bench, lora, packaged
-from sem.preview.lora.packaged import Package
+from sem.preview.lora.packaged import StartPackage
 from sem.preview.result import acceptance, document, sources
-from sem.preview.result.preview_run import Options
+from sem.preview.result.preview_run import PreviewOptions
 from sem.preview.stats import decision, deltaone
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.paired_gain import PairedGain
 from sem.train import recipe
 
 METRIC = "token_probability"
@@ -33,11 +33,16 @@ NO_BACKTEST = "not_fitted: the backtest of examples is of too few contributions"
 TYPE = "lora"
 
 
-def examples_preview_name(options: Options, project: Project, package: Package | None) -> str:
+def examples_preview_name(
+    options: PreviewOptions, project: Project, package: StartPackage | None
+) -> str:
     """Return what names the preview of `options` for `project`: all that its result depends on."""
     contribution.check_contribution(options.path)
-    settings, frozen = sources.settings(project), snapshot.load_snapshot(project, None)
-    slots, machine = project.root / "configs" / "judge_slots.yaml", hardware.detect()
+    settings, frozen = (
+        sources.load_preview_settings(project),
+        snapshot.load_snapshot(project, None),
+    )
+    slots, machine = project.root / "configs" / "judge_slots.yaml", hardware.detect_hardware()
     return cache.cache_key(
         [
             "examples",
@@ -65,7 +70,7 @@ def examples_preview_name(options: Options, project: Project, package: Package |
 
 def _revision(project: Project, name: str) -> str | None:
     try:
-        return bench.here(project, name).revision
+        return bench.find_local_weights(project, name).revision
     except SemError:
         # Said when it is needed.
         return None
@@ -77,29 +82,29 @@ def _sources() -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
-def package_of(options: Options, project: Project) -> Package | None:
+def package_of(options: PreviewOptions, project: Project) -> StartPackage | None:
     """Return the package that `options` start from, checked; None for the base model itself."""
     if options.baseline is None:
         return None
-    base = bench.here(project, project.base_model_id)
+    base = bench.find_local_weights(project, project.base_model_id)
     return packaged.read_start_package(project, options.baseline, base)
 
 
 def preview_examples(
-    options: Options,
+    options: PreviewOptions,
     project: Project,
-    package: Package | None,
+    package: StartPackage | None,
     at: datetime,
     watched: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the document of `options`' file for `project`, both trainings starting from
     `package`.
     """
-    began, settings = time.monotonic(), sources.settings(project)
+    began, settings = time.monotonic(), sources.load_preview_settings(project)
     most = min(options.sample_size, 500) if options.test_mode else options.sample_size
     watched("reading")
     source = examples.read_examples(options.path, project.tasks, most, options.seed)
-    request = lora.Asked(
+    request = lora.LoraRequest(
         project, source, options.seconds, settings.proxy, package, options.parts, options.test_mode
     )
     worth = lora.examples_worth(request, watched)
@@ -128,7 +133,7 @@ def preview_examples(
     }
 
 
-def _models(worth: lora.Worth, package: Package | None) -> dict[str, Any]:
+def _models(worth: lora.ExampleWorth, package: StartPackage | None) -> dict[str, Any]:
     before, after = ({METRIC: math.exp(value)} for value in (worth.before, worth.after))
     model = {
         "model_type": TYPE,
@@ -144,10 +149,12 @@ def _models(worth: lora.Worth, package: Package | None) -> dict[str, Any]:
 
 
 def _estimate(
-    worth: lora.Worth, package: Package | None, least: float, own: int
+    worth: lora.ExampleWorth, package: StartPackage | None, least: float, own: int
 ) -> dict[str, Any]:
-    leaks = acceptance.leaks(worth.overlap, own)
-    decided = decision.refused(leaks) or decision.Decision(*decide_by_nats(worth, least))
+    leaks = acceptance.measure_leakage(worth.overlap, own)
+    decided = decision.refuse_leaked_benchmark(leaks) or decision.PreviewDecision(
+        *decide_by_nats(worth, least)
+    )
     return {
         "decision": decided.word,
         "reason": decided.reason,
@@ -170,11 +177,11 @@ def _estimate(
     }
 
 
-def _nats(gain: Gain) -> dict[str, float | int]:
+def _nats(gain: PairedGain) -> dict[str, float | int]:
     return {"mean": gain.mean, "ci95_low": gain.low, "ci95_high": gain.high, "n": gain.n}
 
 
-def _boxed(worth: lora.Worth) -> list[str]:
+def _boxed(worth: lora.ExampleWorth) -> list[str]:
     """Return what the time did not hold."""
     budget, notes = worth.budget, ["both trainings take equal steps"]
     if worth.lower:
@@ -199,7 +206,7 @@ def _boxed(worth: lora.Worth) -> list[str]:
     return notes
 
 
-def _rows(worth: lora.Worth, source: examples.Examples) -> dict[str, Any]:
+def _rows(worth: lora.ExampleWorth, source: examples.Examples) -> dict[str, Any]:
     """Return what became of the contribution's rows."""
     return {
         **advice.advice_json(worth.advised, document.MOST_ROWS),
@@ -209,7 +216,7 @@ def _rows(worth: lora.Worth, source: examples.Examples) -> dict[str, Any]:
     }
 
 
-def _told(worth: lora.Worth, package: Package) -> dict[str, Any]:
+def _told(worth: lora.ExampleWorth, package: StartPackage) -> dict[str, Any]:
     """Return what is said of the package."""
     return {
         "run_id": package.run_id,
@@ -220,7 +227,7 @@ def _told(worth: lora.Worth, package: Package) -> dict[str, Any]:
     }
 
 
-def _notes(worth: lora.Worth, package: Package) -> list[str]:
+def _notes(worth: lora.ExampleWorth, package: StartPackage) -> list[str]:
     start, before = (math.exp(value) for value in (worth.start or 0.0, worth.before))
     notes = [
         f"baseline_model: both trainings start from package {package.run_id} "
@@ -234,7 +241,7 @@ def _notes(worth: lora.Worth, package: Package) -> list[str]:
     return notes
 
 
-def decide_by_nats(worth: lora.Worth, least: float) -> tuple[str, str]:
+def decide_by_nats(worth: lora.ExampleWorth, least: float) -> tuple[str, str]:
     """Return the word that the interval allows, `least` nats a token being an improvement, and
     why.
 

@@ -20,7 +20,7 @@ CONTRIBUTOR = ("contributed_samples", "total_samples", "contributor_weights", "d
 TEST, NONE = "test", "none"
 
 
-def sha256_json_text(value: Any, compact: bool = False) -> str:
+def hash_sorted_json(value: Any, compact: bool = False) -> str:
     """Return the hex digest of `value` as sorted JSON, with `, ` and `.
 
     ` between its parts unless `compact`.
@@ -32,17 +32,17 @@ def sha256_json_text(value: Any, compact: bool = False) -> str:
 
 def model_hash(model: Mapping[str, Any]) -> str:
     """Return what names `model`: its id, type and metrics, not its weights."""
-    return sha256_json_text({name: model[name] for name in ("model_id", "model_type", "metrics")})
+    return hash_sorted_json({name: model[name] for name in ("model_id", "model_type", "metrics")})
 
 
 def benchmark_hash(benchmark: Mapping[str, Any]) -> str:
     """Return what names a benchmark: its size, type and features, not its rows."""
-    return sha256_json_text({name: benchmark[name] for name in ("size", "type", "features")})
+    return hash_sorted_json({name: benchmark[name] for name in ("size", "type", "features")})
 
 
 def root_hash(legacy: Mapping[str, Any]) -> str:
     """hash_tree_root of the `legacy` output: one digest, not a Merkle tree."""
-    return sha256_json_text({name: legacy[name] for name in ROOT_PARTS})
+    return hash_sorted_json({name: legacy[name] for name in ROOT_PARTS})
 
 
 def public_inputs_hash(document: Mapping[str, Any]) -> str:
@@ -56,7 +56,7 @@ def public_inputs_hash(document: Mapping[str, Any]) -> str:
             "a document of several contributors has no contributor_hash to start from",
             "check it against the schema only; the published recipe knows one contributor",
         )
-    first = sha256_json_text(
+    first = hash_sorted_json(
         {
             "delta_one_score": document["delta_computation"]["delta_one_score"],
             "baseline_metrics": document["evaluation_results"]["baseline_metrics"],
@@ -65,10 +65,12 @@ def public_inputs_hash(document: Mapping[str, Any]) -> str:
         }
     )
     attestation = {**document["attestation"], "public_inputs_hash": first}
-    return sha256_json_text({**document, "attestation": attestation}, compact=True)
+    return hash_sorted_json({**document, "attestation": attestation}, compact=True)
 
 
-def document(legacy: Mapping[str, Any], version: str, environment: str = TEST) -> dict[str, Any]:
+def build_zk_document(
+    legacy: Mapping[str, Any], version: str, environment: str = TEST
+) -> dict[str, Any]:
     """Return the strict form of the `legacy` output, proven to fit the schema; `version`.
 
     Of this program.
@@ -124,7 +126,7 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "model_id": model["model_id"],
         "model_type": model["model_type"],
         "model_hash": model_hash(model),
-        "training_config_hash": sha256_json_text(trained or {}),
+        "training_config_hash": hash_sorted_json(trained or {}),
         "mlflow_run_id": model.get("mlflow_run_id"),
         "metrics": model["metrics"],
     }

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from sem.core import files
 from sem.core.errors import SemError
 from sem.core.projects import SHIPPED
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.paired_gain import PairedGain
 
 CURVE = SHIPPED / "preview_confidence.json"
 POINTS = 100.0
@@ -28,14 +28,14 @@ Word = Literal["improves", "does_not_improve", "cannot_tell", "refused"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class PreviewDecision:
     """What may be said of a contribution, and why."""
 
     word: Word
     reason: str
 
 
-def decide_gain(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
+def decide_gain(gain: PairedGain, min_points: float = MIN_POINTS) -> PreviewDecision:
     """Return the word that the interval of `gain` allows.
 
     By itself above 0, or below `min_points`.
@@ -43,16 +43,18 @@ def decide_gain(gain: Gain, min_points: float = MIN_POINTS) -> Decision:
     low, mean, high = gain.low * POINTS, gain.mean * POINTS, gain.high * POINTS
     figures = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}], n = {gain.n:,}"
     if low > 0 and mean >= min_points:
-        return Decision("improves", f"{figures}: above 0, and {min_points:g} points or more")
+        return PreviewDecision(
+            "improves", f"{figures}: above 0, and {min_points:g} points or more"
+        )
     if high < min_points:
-        return Decision("does_not_improve", f"{figures}: below {min_points:g} points")
-    return Decision(
+        return PreviewDecision("does_not_improve", f"{figures}: below {min_points:g} points")
+    return PreviewDecision(
         "cannot_tell",
         f"{figures}: the interval holds both no gain and {min_points:g} points or more",
     )
 
 
-def refused(leaks: Mapping[str, Any]) -> Decision | None:
+def refuse_leaked_benchmark(leaks: Mapping[str, Any]) -> PreviewDecision | None:
     """Return the refusal of a contribution that holds the benchmark, None where it may count.
 
     `leaks` is what `acceptance.leaks` returns. Whatever was measured without those rows, a
@@ -61,7 +63,7 @@ def refused(leaks: Mapping[str, Any]) -> Decision | None:
     if not leaks["refused"]:
         return None
     count = leaks["exact"] + leaks["near"]
-    return Decision(
+    return PreviewDecision(
         "refused",
         f"{leaks['refused']}: {count:,} rows ({leaks['share']:.1%}) are in the benchmark; "
         "the figures are of the others",
@@ -77,7 +79,9 @@ def class_balance(classes: Counter[str]) -> float:
     return -sum(s * math.log(s) for s in shares if s) / math.log(len(classes))
 
 
-def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str, float]:
+def confidence_features(
+    expected: PairedGain, used: int, size: int, evenness: float
+) -> dict[str, float]:
     """Return what the confidence is computed from, all of it known before the full pipeline runs.
 
     `evenness`: the `balance` of the contribution's classes.
@@ -92,7 +96,9 @@ def features(expected: Gain, used: int, size: int, evenness: float) -> dict[str,
     }
 
 
-def widen_gain(gain: Gain, unseen: float, by: Mapping[str, float] | None = None) -> Gain:
+def widen_gain(
+    gain: PairedGain, unseen: float, by: Mapping[str, float] | None = None
+) -> PairedGain:
     """Return `gain` with what training itself adds to its error.
 
     `by`, or as the backtest found it.
@@ -112,10 +118,10 @@ def widen_gain(gain: Gain, unseen: float, by: Mapping[str, float] | None = None)
     )
     sides = (gain.mean - gain.low, gain.high - gain.mean)
     low, high = (math.hypot(side, more) for side in sides)
-    return Gain(gain.mean, gain.mean - low, gain.mean + high, gain.n).bounded()
+    return PairedGain(gain.mean, gain.mean - low, gain.mean + high, gain.n).bounded()
 
 
-def confidence(values: Mapping[str, float]) -> tuple[float | None, str]:
+def compute_confidence(values: Mapping[str, float]) -> tuple[float | None, str]:
     """Return the chance by the fitted curve, or None, and why; `values` comes from `features`."""
     curve = confidence_curve()
     if curve is None:
@@ -127,10 +133,12 @@ def confidence(values: Mapping[str, float]) -> tuple[float | None, str]:
             "fit it again with `python benchmarks/preview/preview_backtest.py`",
         )
     outside = [n for n, (low, high) in curve["ranges"].items() if not low <= values[n] <= high]
-    return chance(curve, values), f"outside_the_backtest: {', '.join(outside)}" if outside else ""
+    return logistic_probability(
+        curve, values
+    ), f"outside_the_backtest: {', '.join(outside)}" if outside else ""
 
 
-def chance(curve: Mapping[str, Any], values: Mapping[str, float]) -> float:
+def logistic_probability(curve: Mapping[str, Any], values: Mapping[str, float]) -> float:
     """Return the logistic curve at `values`, each value within the range it was fitted on."""
     score = curve["intercept"]
     for name, weight in curve["weights"].items():
@@ -144,14 +152,14 @@ def tells_size(curve: Mapping[str, Any], chance: float) -> bool:
     return bool(chance >= curve["tells_size_from"])
 
 
-def size(values: Mapping[str, float], word: Word) -> dict[str, Any]:
+def decide_size_claim(values: Mapping[str, float], word: Word) -> dict[str, Any]:
     """Return whether the points are told as the size of the gain, and why not.
 
     The `word` is whether.
     """
     if word == "refused":
         return {"told": False, "reason": "the contribution is refused"}
-    curve, (sure, why) = confidence_curve(), confidence(values)
+    curve, (sure, why) = confidence_curve(), compute_confidence(values)
     if curve is None or sure is None:
         return {"told": False, "reason": why}
     if word == "cannot_tell":

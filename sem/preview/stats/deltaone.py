@@ -40,7 +40,7 @@ def metric_deltas(baseline: Mapping[str, float], new: Mapping[str, float]) -> di
         raise SemError("both models have no metric in common", "evaluate them with the same code")
     deltas = {name: _delta(float(baseline[name]), float(new[name])) for name in shared}
     return {
-        "delta_one_score": mean(deltas),
+        "delta_one_score": mean_absolute_delta(deltas),
         "metric_deltas": {name: asdict(delta) for name, delta in deltas.items()},
         "computation_method": METHOD,
         "metrics_included": shared,
@@ -58,14 +58,16 @@ def _delta(before: float, after: float) -> MetricDelta:
     return MetricDelta(before, after, after - before, relative, after > before)
 
 
-def mean(deltas: Mapping[str, MetricDelta], weights: Mapping[str, float] | None = None) -> float:
+def mean_absolute_delta(
+    deltas: Mapping[str, MetricDelta], weights: Mapping[str, float] | None = None
+) -> float:
     """Return the mean of absolute deltas, each counting the same or by `weights`, which are
     normalised.
     """
     return _mean({name: delta.absolute_delta for name, delta in deltas.items()}, weights)
 
 
-def relative(
+def mean_relative_delta(
     deltas: Mapping[str, MetricDelta], weights: Mapping[str, float] | None = None
 ) -> float:
     """Return the mean of relative deltas: what previews before this one called the score."""
@@ -83,7 +85,7 @@ def _mean(values: Mapping[str, float], weights: Mapping[str, float] | None) -> f
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricMeasurement:
     """One model's primary metric, a proportion, on one data set."""
 
     run_id: str
@@ -94,7 +96,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Rule:
+class AcceptanceRule:
     """When production accepts: enough rows, enough points, not by chance, not too often."""
 
     min_rows: int = 800
@@ -105,7 +107,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Decision:
+class AcceptanceDecision:
     """What production would say, in its own words."""
 
     accepted: bool
@@ -125,20 +127,20 @@ class Decision:
 
 def decide_deltaone(
     metric: str,
-    baseline: Measured,
-    new: Measured,
+    baseline: MetricMeasurement,
+    new: MetricMeasurement,
     at: datetime,
     last: datetime | None = None,
-    rule: Rule | None = None,
-) -> Decision:
+    rule: AcceptanceRule | None = None,
+) -> AcceptanceDecision:
     """Return the decision on `new` against `baseline` at the time `at`; `last`.
 
     The acceptance before it.
     """
     low, high = points_interval(baseline, new)
     gained = (new.value - baseline.value) * 100
-    reason = _reason(baseline, new, low, gained, _Moment(at, last, rule or Rule()))
-    return Decision(
+    reason = _reason(baseline, new, low, gained, _Moment(at, last, rule or AcceptanceRule()))
+    return AcceptanceDecision(
         reason == "accepted",
         reason,
         new.run_id,
@@ -159,10 +161,12 @@ def decide_deltaone(
 class _Moment:
     at: datetime
     last: datetime | None
-    rule: Rule
+    rule: AcceptanceRule
 
 
-def _reason(baseline: Measured, new: Measured, low: float, gained: float, now: _Moment) -> str:
+def _reason(
+    baseline: MetricMeasurement, new: MetricMeasurement, low: float, gained: float, now: _Moment
+) -> str:
     rule, ends = now.rule, now.last and now.last + now.rule.cooldown
     if min(baseline.n, new.n) < rule.min_rows:
         return "insufficient_samples"
@@ -177,7 +181,7 @@ def _reason(baseline: Measured, new: Measured, low: float, gained: float, now: _
     return "accepted" if low > 0 else "not_statistically_significant"
 
 
-def points_interval(baseline: Measured, new: Measured) -> tuple[float, float]:
+def points_interval(baseline: MetricMeasurement, new: MetricMeasurement) -> tuple[float, float]:
     """Return the 95 % interval of the difference in percentage points, as of two independent
     samples.
 

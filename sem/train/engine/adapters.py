@@ -18,7 +18,7 @@ QUERIES_AND_VALUES = (("q_proj", "v_proj"), ("q", "v"), ("query", "value"), ("q_
 WAY_OUT = "use lora.targets: attention, or method: full, which trains every weight"
 
 
-def wrap(model: Any, recipe: Recipe) -> Any:
+def prepare_trainable_model(model: Any, recipe: Recipe) -> Any:
     """Return `model` ready to train as `recipe` says.
 
     In a LoRA with fp32 weights, or itself in fp32.
@@ -192,7 +192,7 @@ def save_trained_weights(model: Any, folder: Path, base_model_id: str, recipe: R
     config["auto_mapping"] = None
     # Not this machine's path.
     config["base_model_name_or_path"] = base_model_id
-    files.write_file(path, jsonio.pretty(config))
+    files.write_file(path, jsonio.pretty_json(config))
     (folder / "README.md").unlink(missing_ok=True)
 
 
@@ -202,7 +202,7 @@ def load_trained_weights(model: Any, folder: Path, recipe: Recipe) -> None:
 
     tensors = load_file(folder / "adapter_model.safetensors")
     if recipe.method == "full":
-        models.put(model, tensors, folder)
+        models.set_weights(model, tensors, folder)
         return
     from peft import set_peft_model_state_dict
 
@@ -250,4 +250,4 @@ def _save_full(model: Any, folder: Path, base_model_id: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "adapter_model.safetensors")
     facts = {"method": "full", "base_model_name_or_path": base_model_id}
-    files.write_file(folder / "adapter_config.json", jsonio.pretty(facts))
+    files.write_file(folder / "adapter_config.json", jsonio.pretty_json(facts))

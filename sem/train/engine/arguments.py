@@ -6,7 +6,7 @@ from typing import Any
 from sem.core import files
 from sem.train.engine import several
 from sem.train.recipe import Recipe
-from sem.train.rows.stages import Job, Stage
+from sem.train.rows.stages import Stage, TrainingJob
 
 # What decides: slot F1, ties by validation loss; or that loss alone.
 SELECT = "eval_select"
@@ -15,7 +15,7 @@ SELECT = "eval_select"
 class _Precision:
     """Autocast to bf16 over a bf16 base: fp32 adapters then cost 5 % instead of a third."""
 
-    def __init__(self, job: Job, model: Any) -> None:
+    def __init__(self, job: TrainingJob, model: Any) -> None:
         self.job, self.model = job, model
 
     def __enter__(self) -> None:
@@ -34,16 +34,16 @@ class _Precision:
             context.__exit__(*error)
 
 
-def precision(job: Job, model: Any) -> AbstractContextManager[None]:
+def precision_context(job: TrainingJob, model: Any) -> AbstractContextManager[None]:
     """Return the context that `model` computes in, for training and for looking at it."""
     return _Precision(job, model)
 
 
-def training_arguments(job: Job, stage: Stage) -> dict[str, Any]:
+def training_arguments(job: TrainingJob, stage: Stage) -> dict[str, Any]:
     """Return the recipe in the trainer's words; what TRL alone knows only where TRL trains."""
     recipe, steps = job.recipe, stage.steps(job.recipe)
     at_once = recipe.micro_batch * several.process_count()
-    decides = selects(recipe, stage)
+    decides = checkpoint_criterion(recipe, stage)
     checks = {"eval_strategy": "steps", "eval_steps": recipe.checkpoint_steps}
     best = {
         "load_best_model_at_end": True,
@@ -92,13 +92,13 @@ TRL_ONLY = {
 }
 
 
-def selects(recipe: Recipe, stage: Stage) -> str:
+def checkpoint_criterion(recipe: Recipe, stage: Stage) -> str:
     """Return what decides which checkpoint of `stage` is kept; last where nothing is validated."""
     if not stage.val.kept:
         return "last"
     return "loss" if recipe.selects == "slot_f1" and not stage.answers else recipe.selects
 
 
-def _encodes(job: Job) -> bool:
+def _encodes(job: TrainingJob) -> bool:
 
     return bool(files.read_object(job.base / "config.json").get("is_encoder_decoder"))

@@ -8,17 +8,17 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.train.engine import adapters
 from sem.train.engine.fit import fit_stages
-from sem.train.rows.stages import Job
+from sem.train.rows.stages import TrainingJob
 
 
-def train(job: Job, resume: bool) -> dict[str, Any]:
+def train_with_unsloth(job: TrainingJob, resume: bool) -> dict[str, Any]:
     """Train `job` with unsloth's FastLanguageModel and the same trainer."""
     return fit_stages(job, load_unsloth_base(job), resume)
 
 
-def load_unsloth_base(job: Job) -> Any:
+def load_unsloth_base(job: TrainingJob) -> Any:
     """`job`'s base model in unsloth's kernels, with its adapter; or every weight trainable."""
-    fast = library().FastLanguageModel
+    fast = import_unsloth().FastLanguageModel
     import torch
 
     recipe = job.recipe
@@ -26,7 +26,7 @@ def load_unsloth_base(job: Job) -> Any:
     checkpointing = "unsloth" if recipe.gradient_checkpointing else False
     model, _ = fast.from_pretrained(
         model_name=str(job.base),
-        max_seq_length=positions(job),
+        max_seq_length=longest_row_tokens(job),
         dtype=getattr(torch, job.dtype),
         load_in_4bit=recipe.load_in_4bit,
         full_finetuning=full,
@@ -37,7 +37,7 @@ def load_unsloth_base(job: Job) -> Any:
         random_state=recipe.seed,
     )
     if full:
-        return adapters.wrap(model, recipe)
+        return adapters.prepare_trainable_model(model, recipe)
     config = adapters.lora_config(recipe, model)
     return fast.get_peft_model(
         model,
@@ -52,7 +52,7 @@ def load_unsloth_base(job: Job) -> Any:
     )
 
 
-def positions(job: Job) -> int:
+def longest_row_tokens(job: TrainingJob) -> int:
     """Return the tokens of the longest row, within what the model knows.
 
     Beyond, unsloth bends RoPE.
@@ -61,7 +61,7 @@ def positions(job: Job) -> int:
     return min(job.recipe.max_tokens, limit or job.recipe.max_tokens)
 
 
-def library(cache: Path | None = None) -> Any:
+def import_unsloth(cache: Path | None = None) -> Any:
     """Return the module unsloth, told to keep what it generates in `cache` and to report to
     nobody.
     """

@@ -31,7 +31,7 @@ def newest_checkpoint(run: Path) -> Path | None:
             return folder
         aside = run / f"quarantine-{number}-{os.getpid()}"
         folder.rename(aside)
-        console.note(f"checkpoint {number} is incomplete: set aside as {aside.name}")
+        console.print_note(f"checkpoint {number} is incomplete: set aside as {aside.name}")
     return None
 
 
@@ -39,4 +39,4 @@ def is_complete(folder: Path) -> bool:
     """Return whether `folder` holds every file a resume needs, unchanged since it was sealed."""
     present = {path.name for path in folder.iterdir()}
     has_all = present >= STATE and present & RANDOM and any(present >= kind for kind in WEIGHTS)
-    return bool(has_all) and manifest.is_whole(folder)
+    return bool(has_all) and manifest.matches_manifest(folder)

@@ -10,9 +10,9 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.lm.local.hardware import Hardware
 from sem.train.recipe import Recipe
-from sem.train.rows.stages import Job
+from sem.train.rows.stages import TrainingJob
 
-Engine = Callable[[Job, bool], dict[str, Any]]
+Engine = Callable[[TrainingJob, bool], dict[str, Any]]
 # Engine -> the module that trains with it. Encoder-decoders load and train as others do; only
 # which class of model is loaded differs, and that is the base's own matter.
 BACKENDS = {"trl": "backend_trl", "unsloth": "backend_unsloth", "seq2seq": "backend_trl"}

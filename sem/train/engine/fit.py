@@ -17,13 +17,13 @@ from sem.train.engine import adapters, arguments, checkpoints, several, trainer
 from sem.train.engine import loss as losses
 from sem.train.engine.batches import BatchOrder
 from sem.train.recipe import Recipe
-from sem.train.rows.stages import PREFERENCE, Job, Stage
+from sem.train.rows.stages import PREFERENCE, Stage, TrainingJob
 from sem.train.tracking import tracking
 
 # What happens while training: metrics.jsonl, the bar, a request to stop.
 
 
-class Preempted(SemError):
+class PreemptedError(SemError):
     """The system asked to end: a checkpoint was written and nothing is lost."""
 
     # EX_TEMPFAIL: run the same command again.
@@ -42,7 +42,7 @@ def metrics_log(path: Path, stage: str) -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             row = {k: _plain(v) for k, v in (logs or {}).items()}
-            with files.appending(path) as file:
+            with files.open_for_append(path) as file:
                 files.append_row(file, {"stage": stage, "step": state.global_step, **row})
 
     return MetricsLog()
@@ -51,7 +51,7 @@ def metrics_log(path: Path, stage: str) -> Any:
 def keep_until(path: Path, stage: str, step: int) -> None:
     """Drop rows of `stage` after `step` from `path`: a resumed run writes them again."""
     if path.exists():
-        with files.appending(path):
+        with files.open_for_append(path):
             # Cuts a torn last line.
             pass
         logged = state.read_state_rows(path, state.LoggedStep)
@@ -59,7 +59,7 @@ def keep_until(path: Path, stage: str, step: int) -> None:
         files.write_rows(path, rows)
 
 
-def rebase(folder: Path) -> Any:
+def build_recipe_callback(folder: Path) -> Any:
     """Return a callback that takes the recipe's word over what a checkpoint recorded.
 
     How often to log and save, and where the best checkpoint is after the run moved or lost it.
@@ -75,7 +75,7 @@ def rebase(folder: Path) -> Any:
             best = folder / f"checkpoint-{state.best_global_step}"
             state.best_model_checkpoint = str(best)
             if not best.exists() or not checkpoints.is_complete(best):
-                console.note(
+                console.print_note(
                     f"{best.name}, the best so far, is gone: the best from here on counts"
                 )
                 state.best_model_checkpoint = state.best_metric = state.best_global_step = None
@@ -83,7 +83,7 @@ def rebase(folder: Path) -> Any:
     return Rebase()
 
 
-class Stop:
+class StopSignal:
     """Whether the system has asked to end, by SIGTERM or SIGINT; the second time ends at once."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Stop:
         if self.asked is not None:
             raise KeyboardInterrupt
         self.asked = kind
-        console.note("asked to stop: a checkpoint is written after this step")
+        console.print_note("asked to stop: a checkpoint is written after this step")
 
     def callback(self) -> Any:
         """Return a callback that writes a checkpoint and stops at the end of the step."""
@@ -120,7 +120,7 @@ class Stop:
 
         class Stopper(TrainerCallback):
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-                stop.asked = several.largest(stop.asked or 0) or None
+                stop.asked = several.max_across_processes(stop.asked or 0) or None
                 if stop.asked is not None:
                     control.should_save = control.should_training_stop = True
                     control.should_evaluate = False
@@ -133,7 +133,7 @@ class Stop:
         if self.asked == signal.SIGINT:
             raise KeyboardInterrupt
         if self.asked is not None:
-            raise Preempted(
+            raise PreemptedError(
                 f"stopped at step {step} of {steps} by signal {self.asked}",
                 "a checkpoint is written: go on with `fab train.resume`",
             )
@@ -181,7 +181,7 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass
-class Pace:
+class StepTokens:
     """Tokens of each optimizer step, known beforehand: the order of rows is a function."""
 
     stage: Stage
@@ -208,7 +208,7 @@ class Pace:
         return self.orders[epoch]
 
 
-def tokens_per_second(pace: Pace, first: int, last: int, seconds: float) -> dict[str, float]:
+def tokens_per_second(pace: StepTokens, first: int, last: int, seconds: float) -> dict[str, float]:
     """tokens_per_second and trained_tokens_per_second of the steps after `first` up to `last`."""
     total, trained = pace.tokens(first, last)
     rates = {"tokens_per_second": total, "trained_tokens_per_second": trained}
@@ -224,7 +224,7 @@ def peak_memory_gib(device: str) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT / GIB, 3)
 
 
-def speed_callback(job: Job, stage: Stage) -> Any:
+def speed_callback(job: TrainingJob, stage: Stage) -> Any:
     """Return a callback that adds speed, peak memory and perplexity to what is logged.
 
     It stands first.
@@ -234,7 +234,7 @@ def speed_callback(job: Job, stage: Stage) -> Any:
     """
     from transformers import TrainerCallback
 
-    pace = Pace(stage, job.recipe)
+    pace = StepTokens(stage, job.recipe)
     is_plain = stage.loss == "answer" and job.recipe.loss.is_flat and not job.recipe.task_weights
 
     class Gauge(TrainerCallback):
@@ -267,18 +267,18 @@ def _trained(row: Any) -> int:
 REFERENCE = "reference.safetensors"
 
 
-def fit_stages(job: Job, model: Any, resume: bool) -> dict[str, Any]:
+def fit_stages(job: TrainingJob, model: Any, resume: bool) -> dict[str, Any]:
     """Train `model` (`adapters.wrap`) through `job`'s stages; the final metrics.
 
     A stage that is over is not repeated: its weights are read. The adapter is written last.
     """
     results, last = {}, job.stages[-1].name
-    stop = Stop()
-    with stop.listening(), tracking.following(job.run, job.tracking) as follow:
+    stop = StopSignal()
+    with stop.listening(), tracking.open_trackers(job.run, job.tracking) as follow:
         for number, stage in enumerate(job.stages):
             if stage.is_over(job.run):
                 adapters.load_trained_weights(model, stage.result(job.run), job.recipe)
-                console.note(f"{stage.name}: finished before")
+                console.print_note(f"{stage.name}: finished before")
                 continue
             results[stage.name] = _stage(job, number, model, resume, stop, follow)
             if stage.name != last:
@@ -286,26 +286,26 @@ def fit_stages(job: Job, model: Any, resume: bool) -> dict[str, Any]:
     base = job.run.plan()["base_model"]["base_model_id"]
     if several.is_first():
         adapters.save_trained_weights(model, job.folder / "adapter", base, job.recipe)
-    several.meet()
+    several.wait_for_processes()
     return {**results.get(last, {}), "stages": results}
 
 
 def _stage(
-    job: Job,
+    job: TrainingJob,
     number: int,
     model: Any,
     resume: bool,
-    stop: Stop,
-    follow: tracking.Following,
+    stop: StopSignal,
+    follow: tracking.OpenTrackers,
 ) -> dict[str, Any]:
     from transformers import set_seed
 
     stage = job.stages[number]
     folder = stage.folder(job.run)
     folder.mkdir(parents=True, exist_ok=True)
-    start = several.once(lambda: checkpoints.newest_checkpoint(folder))
+    start = several.compute_once(lambda: checkpoints.newest_checkpoint(folder))
     if start or resume:
-        console.note(
+        console.print_note(
             f"{stage.name}: going on from {start.name if start else 'step 0: no checkpoint'}"
         )
     # The first stage was seeded before its adapter was made.
@@ -313,7 +313,7 @@ def _stage(
         set_seed(job.recipe.seed + number)
     reference = None
     if stage.loss == "dpo":
-        reference = several.once(lambda: _reference(job, stage, model))
+        reference = several.compute_once(lambda: _reference(job, stage, model))
     before = sum(earlier_stage.steps(job.recipe) for earlier_stage in job.stages[:number])
     watching = [*_callbacks(job, stage, stop), follow.callback(stage.name, before)]
     built = trainer.build_trainer(job, stage, model, watching, reference)
@@ -322,9 +322,9 @@ def _stage(
     stop.raise_if_asked(state.global_step, state.max_steps)
     best_step = state.best_global_step if built.args.load_best_model_at_end else None
     if best_step and best_step != state.global_step:
-        console.note(
+        console.print_note(
             f"{stage.name}: step {best_step} of {state.global_step} is kept: "
-            f"best {arguments.selects(job.recipe, stage)}"
+            f"best {arguments.checkpoint_criterion(job.recipe, stage)}"
         )
     return {
         **result.metrics,
@@ -334,8 +334,8 @@ def _stage(
     }
 
 
-def _callbacks(job: Job, stage: Stage, stop: Stop) -> list[Any]:
-    hooks = [rebase(stage.folder(job.run)), stop.callback()]
+def _callbacks(job: TrainingJob, stage: Stage, stop: StopSignal) -> list[Any]:
+    hooks = [build_recipe_callback(stage.folder(job.run)), stop.callback()]
     if several.is_first():
         hooks = [
             speed_callback(job, stage),
@@ -343,24 +343,24 @@ def _callbacks(job: Job, stage: Stage, stop: Stop) -> list[Any]:
             training_bar("training" if len(job.stages) == 1 else stage.name),
             *hooks,
         ]
-    if job.recipe.patience and arguments.selects(job.recipe, stage) != "last":
+    if job.recipe.patience and arguments.checkpoint_criterion(job.recipe, stage) != "last":
         from transformers import EarlyStoppingCallback
 
         hooks.append(EarlyStoppingCallback(early_stopping_patience=job.recipe.patience))
     return hooks
 
 
-def _finish(job: Job, stage: Stage, model: Any) -> None:
+def _finish(job: TrainingJob, stage: Stage, model: Any) -> None:
     """Write the weights at the end of `stage`, complete or not there."""
     folder = stage.result(job.run)
     base = job.run.plan()["base_model"]["base_model_id"]
     if several.is_first():
         adapters.save_trained_weights(model, folder, base, job.recipe)
         manifest.seal_folder(folder)
-    several.meet()
+    several.wait_for_processes()
 
 
-def _reference(job: Job, stage: Stage, model: Any) -> Any:
+def _reference(job: TrainingJob, stage: Stage, model: Any) -> Any:
     """(pairs, 2) log p under `model` as it is now; written once, so that a resume has the same."""
     import torch
     from safetensors.torch import load_file, save
@@ -368,11 +368,11 @@ def _reference(job: Job, stage: Stage, model: Any) -> Any:
     path = stage.folder(job.run) / REFERENCE
     if path.exists():
         return load_file(path)["log_p"]
-    pad, size = trainer.collator(job, model), job.recipe.micro_batch
+    pad, size = trainer.build_collator(job, model), job.recipe.micro_batch
     records, scores = trainer.stage_records(stage), []
     model.eval()
     steps = range(0, len(records), size)
-    with torch.no_grad(), arguments.precision(job, model):
+    with torch.no_grad(), arguments.precision_context(job, model):
         for at in console.show_progress(steps, len(steps), f"{PREFERENCE}: before"):
             batch = {k: v.to(job.device) for k, v in pad(records[at : at + size]).items()}
             scores.append(

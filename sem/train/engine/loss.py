@@ -17,7 +17,7 @@ ROUND_TO = 64
 
 
 @dataclass(frozen=True)
-class Scored:
+class TokenLosses:
     """Cross-entropy `values` of the labelled tokens, the `sequence` each is in, its `weights`.
 
     All of shape (tokens,), filled up with zeros to a multiple of 64.
@@ -65,7 +65,7 @@ def answer_loss(model: Any, inputs: dict[str, Any], denominator: Any, _: float =
     return (scored.values * scored.weights).sum() / denominator
 
 
-def dpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
+def dpo_loss(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
     """-log sigmoid(`beta` · (margin - reference margin)), summed over pairs (Rafailov et al.
 
     2023).
@@ -81,7 +81,7 @@ def dpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> An
     return -logsigmoid(beta * margin).sum() / denominator
 
 
-def orpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
+def orpo_loss(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
     """Return the loss on the chosen answer, minus `beta` · log sigmoid(log odds ratio) (Hong et
     al. 2024).
 
@@ -96,17 +96,17 @@ def orpo(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> A
     return (-chosen_log_p - beta * torch.nn.functional.logsigmoid(ratio)).sum() / denominator
 
 
-LOSSES: dict[str, Loss] = {"answer": answer_loss, "dpo": dpo, "orpo": orpo}
+LOSSES: dict[str, Loss] = {"answer": answer_loss, "dpo": dpo_loss, "orpo": orpo_loss}
 
 
-def token_cross_entropy(model: Any, inputs: dict[str, Any]) -> Scored:
+def token_cross_entropy(model: Any, inputs: dict[str, Any]) -> TokenLosses:
     """Return the cross-entropy of every labelled token of `inputs` under `model`."""
-    label_states = states(model, inputs)
+    label_states = select_labelled_states(model, inputs)
     values = values_of(model, label_states.hidden, label_states.wanted)
-    return Scored(values, label_states.sequence, label_states.weights, label_states.sequences)
+    return TokenLosses(values, label_states.sequence, label_states.weights, label_states.sequences)
 
 
-def states(model: Any, inputs: dict[str, Any]) -> States:
+def select_labelled_states(model: Any, inputs: dict[str, Any]) -> States:
     """Return what `model`'s head sees of `inputs` where there is a label."""
     inner = _inner(model)
     if inner.config.is_encoder_decoder:
@@ -132,7 +132,7 @@ def values_of(model: Any, hidden: Any, targets: Any) -> Any:
 
     inner = _inner(model)
     embeddings, finish = inner.get_output_embeddings(), head.finish_of(inner)
-    if finish.cap is None and head.fits(embeddings, inner.config):
+    if finish.cap is None and head.is_supported_head(embeddings, inner.config):
         factor = finish.before * finish.scale
         states = hidden if factor == 1.0 else hidden * factor
         return head.token_losses(states, embeddings.weight, targets)

@@ -34,13 +34,13 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def rank() -> int:
+def process_rank() -> int:
     """Return which of them this is; the first is 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_first() -> bool:
-    return rank() == 0
+    return process_rank() == 0
 
 
 @contextmanager
@@ -84,14 +84,14 @@ def _here() -> int:
 def _share(folder: Path) -> None:
     """Raise SemError when the processes do not all see what the first one writes into `folder`."""
     mark = folder / ".shared"
-    token = once(lambda: _marked(mark))
+    token = compute_once(lambda: _marked(mark))
     until = time.monotonic() + VISIBLE_S
     while (
         not (is_visible := mark.exists() and mark.read_text() == token)
         and time.monotonic() < until
     ):
         time.sleep(0.2)
-    absent = largest(0 if is_visible else rank())
+    absent = max_across_processes(0 if is_visible else process_rank())
     if is_first():
         mark.unlink()
     if absent:
@@ -107,7 +107,7 @@ def _marked(mark: Path) -> str:
     return token
 
 
-def once(make: Callable[[], Result]) -> Result:
+def compute_once(make: Callable[[], Result]) -> Result:
     """Return what `make` gives in the first process, in every process."""
     if process_count() == 1:
         return make()
@@ -118,12 +118,12 @@ def once(make: Callable[[], Result]) -> Result:
     return held[0]  # type: ignore[return-value]
 
 
-def meet() -> None:
+def wait_for_processes() -> None:
     """Wait until every process is here."""
-    once(lambda: None)
+    compute_once(lambda: None)
 
 
-def largest(number: int) -> int:
+def max_across_processes(number: int) -> int:
     """Return the largest `number` of any process."""
     if process_count() == 1:
         return number
@@ -179,7 +179,7 @@ class PartOrder:
             yield step[low:high] or [BLANK]
 
 
-class Apart:
+class GradientSyncMixin:
     """What stands before a trainer where several processes train one model.
 
     Gradients are added here once a step, not by DistributedDataParallel, whose hooks need its
@@ -194,7 +194,7 @@ class Apart:
             vars(words["args"])["_setup_devices"] = torch.device("cpu")
         super().__init__(*args, **words)
         if self.probe:
-            self.probe = Shared(self.probe)
+            self.probe = SharedProbe(self.probe)
 
     def get_train_dataloader(self) -> Any:
         """This process's micro-batches; not sharded again by accelerate."""
@@ -205,7 +205,7 @@ class Apart:
                 self.batch_sampler.set_epoch(epoch)
 
         order = PartOrder(
-            self._get_train_sampler(), self.job.recipe.micro_batch, rank(), process_count()
+            self._get_train_sampler(), self.job.recipe.micro_batch, process_rank(), process_count()
         )
         places = {number: {"number": number} for number in range(BLANK, len(order.order))}
         return Loader(places, batch_sampler=order, collate_fn=self._collated)
@@ -235,28 +235,28 @@ class Apart:
         return loss * process_count()
 
     def _loss_on_val(self) -> dict[str, float]:
-        return once(super()._loss_on_val)
+        return compute_once(super()._loss_on_val)
 
     def _save_checkpoint(self, *args: Any, **words: Any) -> None:
         super()._save_checkpoint(*args, **words)
         # Nobody goes on before it is sealed.
-        meet()
+        wait_for_processes()
 
 
-class Met:
+class CheckpointBarrierMixin:
     """What stands after ours and before the Trainer's own: sealed when all have written."""
 
     def _save_checkpoint(self, *args: Any, **words: Any) -> None:
         super()._save_checkpoint(*args, **words)
-        meet()
+        wait_for_processes()
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedProbe:
     """A probe that the first process alone asks."""
 
     probe: Any
 
     def measure(self, model: Any) -> dict[str, float]:
         """Return what the probe measures, in every process."""
-        return once(lambda: self.probe.measure(model))
+        return compute_once(lambda: self.probe.measure(model))

@@ -16,11 +16,11 @@ from sem.lm.local.chat import Chat
 from sem.lm.local.hf import HfGenerator
 from sem.train.engine import adapters, arguments, checkpoints, several
 from sem.train.engine import loss as losses
-from sem.train.engine.arguments import SELECT, precision
+from sem.train.engine.arguments import SELECT, precision_context
 from sem.train.engine.batches import BatchOrder, Collator, Seq2SeqCollator
-from sem.train.rows.data import Row
-from sem.train.rows.pairs import Pair
-from sem.train.rows.stages import Job, Stage
+from sem.train.rows.data import TrainingRow
+from sem.train.rows.pairs import PreferencePair
+from sem.train.rows.stages import Stage, TrainingJob
 
 # Slot F1 while training: the model answers a few validation examples, and is scored.
 
@@ -31,7 +31,7 @@ class Probe:
     Slots that need a similarity model are left out here: they are scored by `fab eval.report`.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         self.job = job
         self.tasks: dict[str, TaskSpec] = job.tasks
         self.prompts = answers.ordered_prompts(
@@ -57,7 +57,9 @@ class Probe:
         if was_training and hasattr(model, "for_training"):
             # unsloth's generate leaves gradient checkpointing off.
             model.for_training()
-        f1 = metrics.micro([slot for score in scores for slot in score.slots.values()])["f1"]
+        f1 = metrics.micro_average_slots(
+            [slot for score in scores for slot in score.slots.values()]
+        )["f1"]
         valid = sum(score.json_valid for score in scores) / len(scores)
         return {"eval_slot_f1": f1 or 0.0, "eval_json_valid": valid}
 
@@ -70,7 +72,7 @@ class NotFinite(SemError):
 
 
 def build_trainer(
-    job: Job, stage: Stage, model: Any, callbacks: list[Any], reference: Any = None
+    job: TrainingJob, stage: Stage, model: Any, callbacks: list[Any], reference: Any = None
 ) -> Any:
     """Return a trainer of `model` over `stage` that computes the head at labels only.
 
@@ -79,7 +81,11 @@ def build_trainer(
     from transformers import PrinterCallback
 
     base, config = _engine(model)
-    apart = (several.Apart, Sealed, several.Met) if several.process_count() > 1 else (Sealed,)
+    apart = (
+        (several.GradientSyncMixin, SemTrainerMixin, several.CheckpointBarrierMixin)
+        if several.process_count() > 1
+        else (SemTrainerMixin,)
+    )
     trainer_class = type("SealedTrainer", (*apart, base), {})
     args = config(**arguments.training_arguments(job, stage))
     # DataParallel over every GPU would multiply the batch.
@@ -92,14 +98,16 @@ def build_trainer(
         train_dataset=_numbers(len(stage.rows.kept)),
         eval_dataset=_numbers(len(stage.val.kept)) if stage.val.kept else None,
         processing_class=job.chat.tokenizer,
-        data_collator=Numbered(collator(job, model), stage_records(stage, reference)),
+        data_collator=NumberedCollator(
+            build_collator(job, model), stage_records(stage, reference)
+        ),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def collator(job: Job, model: Any) -> Collator:
+def build_collator(job: TrainingJob, model: Any) -> Collator:
     """Return what pads rows for `model`: one sequence, or an encoder's and a decoder's."""
     return collator_for(model, job.chat)
 
@@ -120,10 +128,10 @@ def _engine(model: Any) -> tuple[Any, Any]:
     return SFTTrainer, SFTConfig
 
 
-class Sealed:
+class SemTrainerMixin:
     """What stands before a Trainer's own: our loss and order, stops on NaN, whole checkpoints."""
 
-    def __init__(self, job: Job, stage: Stage, **words: Any) -> None:
+    def __init__(self, job: TrainingJob, stage: Stage, **words: Any) -> None:
         self.job, self.stage = job, stage
         self.minimised = losses.LOSSES[stage.loss]
         super().__init__(**words)
@@ -143,7 +151,7 @@ class Sealed:
         count = num_items_in_batch
         if count is None:
             count = self._get_num_items_in_batch([inputs], self.args.device)
-        with precision(self.job, model):
+        with precision_context(self.job, model):
             inner = self.accelerator.unwrap_model(model)
             loss = self.minimised(inner, inputs, count, self.stage.beta)
         if not torch.isfinite(loss):
@@ -182,7 +190,7 @@ class Sealed:
         """Token-mean loss, perplexity and slot F1 on the validation rows."""
         metrics = self._loss_on_val()
         if self.probe:
-            with precision(self.job, self.model):
+            with precision_context(self.job, self.model):
                 metrics |= self.probe.measure(self.accelerator.unwrap_model(self.model))
         metrics[SELECT] = -metrics["eval_loss"] * (TIE if "eval_slot_f1" in metrics else 1.0)
         metrics[SELECT] += metrics.get("eval_slot_f1", 0.0)
@@ -201,10 +209,10 @@ class Sealed:
             collator_record(n, row) | {"weights": None}
             for n, row in enumerate(self.stage.val.kept)
         ]
-        pad = collator(self.job, self.model)
+        pad = build_collator(self.job, self.model)
         size, total, weight = self.job.recipe.micro_batch, 0.0, 0.0
         self.model.eval()
-        with torch.no_grad(), precision(self.job, self.model):
+        with torch.no_grad(), precision_context(self.job, self.model):
             for start in range(0, len(rows), size):
                 batch = pad(rows[start : start + size])
                 scored = losses.token_cross_entropy(
@@ -275,7 +283,7 @@ def _numbers(count: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Numbered:
+class NumberedCollator:
     """A collator of places: the rows themselves never go through a dataset."""
 
     collate: Collator
@@ -294,9 +302,9 @@ def stage_records(stage: Stage, reference: Any = None) -> list[dict[str, Any]]:
     return records
 
 
-def collator_record(number: int, row: Row | Pair) -> dict[str, Any]:
+def collator_record(number: int, row: TrainingRow | PreferencePair) -> dict[str, Any]:
     """Return `row`, the NUMBERth of its stage, as the collator takes it."""
-    if isinstance(row, Pair):
+    if isinstance(row, PreferencePair):
         sides = {
             "chosen": collator_record(number, row.chosen),
             "rejected": collator_record(number, row.rejected),

@@ -141,11 +141,11 @@ def register_blocked_attention() -> str:
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, attend_sequence)
-    AttentionMaskInterface.register(NAME, mask)
+    AttentionMaskInterface.register(NAME, build_attention_mask)
     return NAME
 
 
-def mask(*args: Any, **kwargs: Any) -> Any:
+def build_attention_mask(*args: Any, **kwargs: Any) -> Any:
     """Return None where causality alone decides; PyTorch's mask elsewhere.
 
     Padding on the right needs no mask: what stands before it never sees it, and what is padded

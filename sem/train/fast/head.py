@@ -26,7 +26,7 @@ BF16_CLOSE = 2e-2
 
 
 @dataclass(frozen=True)
-class Finish:
+class HeadScaling:
     """What a model does around its head: states times `before`, logits times `scale`, a `cap`.
 
     Granite divides its logits, Cohere multiplies them, Falcon H1 does, Gemma 2 caps them by
@@ -45,10 +45,10 @@ class Finish:
         return scaled if self.cap is None else torch.tanh(scaled / self.cap) * self.cap
 
 
-_FINISHES: WeakKeyDictionary[Any, Finish] = WeakKeyDictionary()
+_FINISHES: WeakKeyDictionary[Any, HeadScaling] = WeakKeyDictionary()
 
 
-def finish_of(inner: Any) -> Finish:
+def finish_of(inner: Any) -> HeadScaling:
     """Return what `inner`, a causal model, does around its head, by asking its own forward once.
 
     The head is shown a few tokens; its output is exchanged for known numbers, and what the model
@@ -56,13 +56,13 @@ def finish_of(inner: Any) -> Finish:
     """
     if inner.config.is_encoder_decoder:
         # `_decoded` scales states by itself.
-        return Finish()
+        return HeadScaling()
     if inner not in _FINISHES:
         _FINISHES[inner] = _ask_finish(inner)
     return _FINISHES[inner]
 
 
-def _ask_finish(inner: Any) -> Finish:
+def _ask_finish(inner: Any) -> HeadScaling:
     import torch
 
     capture: dict[str, Any] = {}
@@ -86,9 +86,9 @@ def _ask_finish(inner: Any) -> Finish:
         inner.train(was_training)
     if not capture:
         # Unsloth multiplies by the head's weight itself; its own forward caps by the config.
-        return Finish(cap=getattr(inner.config, "final_logit_softcapping", None) or None)
+        return HeadScaling(cap=getattr(inner.config, "final_logit_softcapping", None) or None)
     scale, cap = _scale_and_cap(capture["grid"], logits.flatten(0, 1)[0].float(), inner)
-    return Finish(_factor(hidden, capture["states"], inner), scale, cap)
+    return HeadScaling(_factor(hidden, capture["states"], inner), scale, cap)
 
 
 def _scale_and_cap(grid: Any, logits: Any, inner: Any) -> tuple[float, float | None]:
@@ -133,7 +133,7 @@ def _unknown(inner: Any, what: str) -> SemError:
     )
 
 
-def fits(head: Any, config: Any) -> bool:
+def is_supported_head(head: Any, config: Any) -> bool:
     """True where `head` is a frozen linear layer on a CPU whose logits are used as they are."""
     from torch import nn
 

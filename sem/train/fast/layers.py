@@ -18,12 +18,12 @@ from sem.train.fast import attention
 Function = Callable[..., Any]
 
 
-def norm(states: Any, weight: Any, eps: float) -> Any:
+def llama_rms_norm(states: Any, weight: Any, eps: float) -> Any:
     """RMSNorm of Llama and Qwen: rounded, then scaled."""
     return weight * _unit(states, eps).to(states.dtype)
 
 
-def norm_from_one(states: Any, weight: Any, eps: float) -> Any:
+def gemma_rms_norm(states: Any, weight: Any, eps: float) -> Any:
     """RMSNorm of Gemma: scaled by 1 + `weight`, then rounded."""
     return (_unit(states, eps) * (1.0 + weight.float())).to(states.dtype)
 
@@ -53,15 +53,18 @@ def rotate_positions(query: Any, key: Any, cos: Any, sin: Any) -> tuple[Any, Any
 def norm_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[Any, Any]:
     """Return `turn` after `norm`; `scale`: the weights of both and eps."""
     return rotate_positions(
-        norm(query, scale[0], scale[2]), norm(key, scale[1], scale[2]), cos, sin
+        llama_rms_norm(query, scale[0], scale[2]),
+        llama_rms_norm(key, scale[1], scale[2]),
+        cos,
+        sin,
     )
 
 
 def norm_from_one_turn(query: Any, key: Any, cos: Any, sin: Any, *scale: Any) -> tuple[Any, Any]:
     """Return `turn` after `norm_from_one`; `scale`: the weights of both and eps."""
     query_states, key_states = (
-        norm_from_one(query, scale[0], scale[2]),
-        norm_from_one(key, scale[1], scale[2]),
+        gemma_rms_norm(query, scale[0], scale[2]),
+        gemma_rms_norm(key, scale[1], scale[2]),
     )
     return rotate_positions(query_states, key_states, cos, sin)
 
@@ -79,7 +82,7 @@ def _turned(states: Any, cos: Any, sin: Any) -> Any:
 
 
 @cache
-def compiled(function: Function) -> Function:
+def compile_function(function: Function) -> Function:
     """Return `function` compiled for any number of tokens."""
     import torch
 
@@ -104,7 +107,9 @@ def why_not() -> str | None:
     config.compile_threads = 1
     states = torch.ones(64, 8, dtype=torch.bfloat16, requires_grad=True)
     try:
-        compiled(norm)(states, torch.ones(8, dtype=torch.bfloat16), 1e-6).sum().backward()
+        compile_function(llama_rms_norm)(
+            states, torch.ones(8, dtype=torch.bfloat16), 1e-6
+        ).sum().backward()
     except (BackendCompilerFailed, InductorError, TorchDynamoException, OSError) as error:
         return str(error).strip().splitlines()[0]
     return None
@@ -213,7 +218,7 @@ COMPILES_FROM = 100_000
 
 
 @dataclass(frozen=True)
-class Family:
+class LayerFamily:
     """How the layers of one architecture compute what differs; `act`: the activation it needs."""
 
     prefix: str
@@ -224,14 +229,16 @@ class Family:
     eps: str
 
 
-LLAMA = (norm, silu_gate, rotate_positions, "silu", "variance_epsilon")
+LLAMA = (llama_rms_norm, silu_gate, rotate_positions, "silu", "variance_epsilon")
 FAMILIES = {
-    "llama": Family("Llama", *LLAMA),
-    "qwen2": Family("Qwen2", *LLAMA),
-    "qwen3": Family("Qwen3", norm, silu_gate, norm_turn, "silu", "variance_epsilon"),
-    "gemma3_text": Family(
+    "llama": LayerFamily("Llama", *LLAMA),
+    "qwen2": LayerFamily("Qwen2", *LLAMA),
+    "qwen3": LayerFamily(
+        "Qwen3", llama_rms_norm, silu_gate, norm_turn, "silu", "variance_epsilon"
+    ),
+    "gemma3_text": LayerFamily(
         "Gemma3",
-        norm_from_one,
+        gemma_rms_norm,
         gelu_gate,
         norm_from_one_turn,
         "gelu_pytorch_tanh",
@@ -283,10 +290,10 @@ def _plainly(function: Callable[..., Any], *args: Any) -> Any:
 
 def _compiled(function: Callable[..., Any], *args: Any) -> Any:
     # One token is a shape of its own; only generation has it.
-    return (function if len(args[0]) == 1 else compiled(function))(*args)
+    return (function if len(args[0]) == 1 else compile_function(function))(*args)
 
 
-def _norm(module: Any, family: Family, run: Callable[..., Any]) -> Callable[..., Any]:
+def _norm(module: Any, family: LayerFamily, run: Callable[..., Any]) -> Callable[..., Any]:
     eps = getattr(module, family.eps)
 
     def forward(self: Any, hidden_states: Any) -> Any:
@@ -296,7 +303,7 @@ def _norm(module: Any, family: Family, run: Callable[..., Any]) -> Callable[...,
     return forward
 
 
-def _mlp(module: Any, family: Family, run: Callable[..., Any]) -> Callable[..., Any]:
+def _mlp(module: Any, family: LayerFamily, run: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: Any, x: Any) -> Any:
         gate, up = project_together(x, [self.gate_proj, self.up_proj])
         inner = run(family.gate, gate.flatten(0, -2), up.flatten(0, -2)).view(gate.shape)
@@ -305,7 +312,7 @@ def _mlp(module: Any, family: Family, run: Callable[..., Any]) -> Callable[..., 
     return forward
 
 
-def _attention(module: Any, family: Family, run: Callable[..., Any]) -> Callable[..., Any]:
+def _attention(module: Any, family: LayerFamily, run: Callable[..., Any]) -> Callable[..., Any]:
     plain, scale = type(module).forward, ()
     if hasattr(module, "q_norm"):
         scale = (module.q_norm.weight, module.k_norm.weight, getattr(module.q_norm, family.eps))

@@ -38,15 +38,15 @@ def start_on_cluster(argv: Sequence[str], count: int, address: str, gpus: bool) 
     launch.check_process_count(count)
     ray = _joined(address)
     try:
-        children: list[Far] = []
+        children: list[ClusterProcess] = []
         with launch.passed_on(children):
             children += _placed(ray, argv, count, gpus)
-            return launch.watched(children)
+            return launch.wait_for_children(children)
     finally:
         ray.shutdown()
 
 
-class Seat:
+class ProcessSeat:
     """A place for one process, on whichever host Ray has put it."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ def _tied() -> None:
     ctypes.CDLL(None).prctl(ENDS_WITH_PARENT, signal.SIGTERM)
 
 
-class Far:
+class ClusterProcess:
     """The process in a Seat, told as subprocess.Popen tells a child."""
 
     def __init__(self, ray: Any, seat: Any) -> None:
@@ -134,7 +134,7 @@ def _joined(address: str) -> Any:
     return ray
 
 
-def _placed(ray: Any, argv: Sequence[str], count: int, gpus: bool) -> list[Far]:
+def _placed(ray: Any, argv: Sequence[str], count: int, gpus: bool) -> list[ClusterProcess]:
     """Return `count` processes that run `argv`, in the order of their ranks."""
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -148,7 +148,7 @@ def _placed(ray: Any, argv: Sequence[str], count: int, gpus: bool) -> list[Far]:
             f"it has {resources}",
             "wait for other jobs, or ask for fewer",
         )
-    seat_class = ray.remote(num_cpus=1, num_gpus=share.get("GPU", 0))(Seat)
+    seat_class = ray.remote(num_cpus=1, num_gpus=share.get("GPU", 0))(ProcessSeat)
     strategy = PlacementGroupSchedulingStrategy(group)
     seats = [seat_class.options(scheduling_strategy=strategy).remote() for _ in range(count)]
     places = ray.get([seat.where.remote() for seat in seats])
@@ -166,7 +166,7 @@ def _placed(ray: Any, argv: Sequence[str], count: int, gpus: bool) -> list[Far]:
         raise SemError(
             next(filter(None, errors)), "give every host the same tree at the same path"
         )
-    return [Far(ray, seats[n]) for n in order]
+    return [ClusterProcess(ray, seats[n]) for n in order]
 
 
 def _master(host: str, port: int) -> dict[str, str]:

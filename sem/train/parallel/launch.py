@@ -39,7 +39,7 @@ def start_processes(argv: Sequence[str], count: int) -> int:
                     [sys.executable, *argv], env={**os.environ, **shared, **own}, stdout=out
                 )
             )
-        return watched(children)
+        return wait_for_children(children)
 
 
 def check_process_count(count: int) -> None:
@@ -48,7 +48,7 @@ def check_process_count(count: int) -> None:
         raise SemError(f"--processes {count}", "one for each GPU, 2 to 64")
 
 
-def watched(children: Sequence[Any]) -> int:
+def wait_for_children(children: Sequence[Any]) -> int:
     """Wait for `children`, told as subprocess.Popen tells them; the code that tells the most."""
     while True:
         codes = [child.poll() for child in children]
@@ -59,7 +59,9 @@ def watched(children: Sequence[Any]) -> int:
             rank, code = failed[0]
             _ended(children, GRACE_S if code in STOPPED else 0.0)
             if code not in STOPPED:
-                console.note(f"process {rank} of {len(children)} ended with {code}: all are ended")
+                console.print_note(
+                    f"process {rank} of {len(children)} ended with {code}: all are ended"
+                )
             return code if code > 0 else 128 - code
         time.sleep(LOOK_S)
 

@@ -18,9 +18,9 @@ from typing import IO, Any
 
 from sem.core import console, files
 from sem.core.errors import SemError
-from sem.core.ssh import ALONE, HASH, Cut, Far
+from sem.core.ssh import ALONE, HASH, ConnectionCutError, SshHost
 from sem.train.remote.far import parcel
-from sem.train.remote.far.disk import Refusal
+from sem.train.remote.far.disk import HostRefusalError
 from sem.train.remote.far.verbs import ANSWER, STREAM
 
 FOLDER = Path(__file__).parent / "far"
@@ -56,7 +56,7 @@ class Unreachable(SemError):
 class Agent:
     """Our file on a host: `folder` there, and the interpreter that runs it."""
 
-    far: Far
+    far: SshHost
     # Below the home folder, or absolute.
     folder: str = "sem"
     python: str = "python3"
@@ -83,10 +83,10 @@ class Agent:
         while True:
             try:
                 return ask()
-            except Cut as cut:
+            except ConnectionCutError as cut:
                 tries += 1
                 if tries == 1:
-                    console.note(f"{cut.message}: trying for {self.patience_s:.0f} s more")
+                    console.print_note(f"{cut.message}: trying for {self.patience_s:.0f} s more")
                 elapsed_s = time.monotonic() - began
                 if tries >= TRIES and elapsed_s > self.patience_s:
                     raise Unreachable(
@@ -121,13 +121,15 @@ class Agent:
             ) from error
         if attempt or ABSENT not in error.message:
             raise error
-        self.far.ask(INSTALL, self.folder, agent_name(), stdin=built(), timeout_s=self.ask_s)
+        self.far.ask(
+            INSTALL, self.folder, agent_name(), stdin=build_agent_zip(), timeout_s=self.ask_s
+        )
 
     def answer(self, reply: bytes) -> Json:
         """Return the answer in what came, whatever a login script printed before it."""
         lines = [line for line in reply.splitlines() if line.startswith(ANSWER)]
         if not lines:
-            raise Cut(f"{self.far.host}: it answered nothing", "run it again")
+            raise ConnectionCutError(f"{self.far.host}: it answered nothing", "run it again")
         answer = json.loads(lines[-1].removeprefix(ANSWER))
         if "error" in answer:
             raise SemError(f"{self.far.host}: {answer['error']}", answer["hint"])
@@ -144,7 +146,7 @@ class Agent:
         while needed:
             pieces = [(by_path[path], offset) for path, offset in needed]
             size = sum(entry["size"] - offset for entry, offset in pieces)
-            console.note(f"{label}: sending {len(pieces):,} files, {size:,} bytes")
+            console.print_note(f"{label}: sending {len(pieces):,} files, {size:,} bytes")
             sent += size
             stuck, last = needed == last, needed
             reply = self._or_again(lambda p=pieces: self._send(request, root, p), stuck)
@@ -158,7 +160,7 @@ class Agent:
         """
         try:
             return ask()
-        except Cut as cut:
+        except ConnectionCutError as cut:
             if stuck:
                 raise Unreachable(
                     cut.message, "run the same again: it goes on from there"
@@ -169,12 +171,12 @@ class Agent:
     def _send(self, request: Json, root: Path, pieces: list[tuple[Json, int]]) -> Json:
         with self.stream("receive", request) as (process, target, source):
             try:
-                parcel.pack(target, root, pieces)
+                parcel.write_parcel(target, root, pieces)
                 target.close()
             except BrokenPipeError:
                 # The exit code and the answer say why.
                 pass
-            except Refusal as refusal:
+            except HostRefusalError as refusal:
                 raise SemError(refusal.message, refusal.hint) from refusal
             reply = source.read()
             self._ended(process)
@@ -183,9 +185,9 @@ class Agent:
     def fetch(self, request: Json, folder: Path, label: str) -> None:
         """Bring the files that `request` lists into `folder`, over cut lines."""
         last = None
-        while needed := parcel.missing(folder, request["listed"]):
+        while needed := parcel.list_missing_pieces(folder, request["listed"]):
             size = sum(entry["size"] - offset for entry, offset in needed)
-            console.note(f"{label}: fetching {len(needed):,} files, {size:,} bytes")
+            console.print_note(f"{label}: fetching {len(needed):,} files, {size:,} bytes")
             fetch_request = {**request, "wanted": needed}
             self._or_again(lambda r=fetch_request: self._receive(r, folder), needed == last)
             last = needed
@@ -197,11 +199,11 @@ class Agent:
             while (line := source.readline()) and line != STREAM:
                 if line.startswith(ANSWER):
                     self.answer(line)
-            rest = Rest(source)
+            rest = StreamTail(source)
             if line:
                 try:
                     parcel.unpack_stream(rest, folder, listed)
-                except Refusal as refusal:
+                except HostRefusalError as refusal:
                     raise SemError(
                         f"{self.far.host}: {refusal.message}", refusal.hint
                     ) from refusal
@@ -228,7 +230,9 @@ class Agent:
                 yield process, process.stdin, process.stdout
             except BrokenPipeError:
                 self._ended(process)
-                raise Cut(f"{self.far.host}: the line was cut", "run it again") from None
+                raise ConnectionCutError(
+                    f"{self.far.host}: the line was cut", "run it again"
+                ) from None
             finally:
                 process.kill()
                 # Closing flushes what the line did not take.
@@ -236,7 +240,7 @@ class Agent:
                     process.stdin.close()
 
 
-class Rest:
+class StreamTail:
     """A stream whose last bytes are kept: behind the files stands how it went."""
 
     def __init__(self, source: IO[bytes]) -> None:
@@ -249,7 +253,7 @@ class Rest:
 
 
 @cache
-def built() -> bytes:
+def build_agent_zip() -> bytes:
     """Our file: the modules of `far` as one zip that Python runs; the same bytes every time."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -266,4 +270,4 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 @cache
 def agent_name() -> str:
     """Return the hash of our file, which is its name there."""
-    return files.hashlib.sha256(built()).hexdigest()
+    return files.hashlib.sha256(build_agent_zip()).hexdigest()

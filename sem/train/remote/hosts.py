@@ -7,7 +7,7 @@ from typing import Literal
 
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.core.ssh import Far, check_host
+from sem.core.ssh import SshHost, check_host
 from sem.train.remote.agent import Agent
 
 
@@ -54,7 +54,7 @@ class Host:
         """Return how this host, which -H calls `named`, is asked."""
         assert self.address is not None
         config = str(Path(self.ssh_config).expanduser()) if self.ssh_config else None
-        far = Far(self.address, config, self.port)
+        far = SshHost(self.address, config, self.port)
         return Agent(far, self.folder, self.python or "python3", alias=named)
 
 

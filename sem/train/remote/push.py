@@ -18,7 +18,7 @@ from sem.lm.weights import pinned_base
 from sem.train.engine import checkpoints
 from sem.train.remote.agent import Agent
 from sem.train.remote.far import parcel
-from sem.train.remote.far.disk import Refusal
+from sem.train.remote.far.disk import HostRefusalError
 from sem.train.remote.hosts import Host
 
 CODE = ("sem", "scripts", "pyproject.toml", "README.md", "LICENSE", ".env.example")
@@ -32,23 +32,28 @@ CHANGED = ("recipe", "updates")
 Json = dict[str, Any]
 
 
-def push(agent: Agent, host: Host, project: Project, run: Run) -> str:
+def push_run(agent: Agent, host: Host, project: Project, run: Run) -> str:
     """Bring to the host what `run` needs there; the name of its folder of code."""
     named = {"sem": project.sem, "run": run.id}
     host_state = agent.ask("has", named)
     replaced = _replaced(run, host_state["run_json"], agent)
-    code = listed(ROOT, code_files())
+    code = hash_files(ROOT, code_files())
     name = files.sha256_json(code)[:16]
     sent = agent.push({"kind": "code", "name": name, "listed": code}, ROOT, "code")
     sent += _weights(agent, host, project, run)
     paths = [*run_files(project, run), *run_progress(project, run, host_state["rows"])]
-    request = {"kind": "run", "listed": listed(project.root, paths), "replaces": replaced, **named}
+    request = {
+        "kind": "run",
+        "listed": hash_files(project.root, paths),
+        "replaces": replaced,
+        **named,
+    }
     sent += agent.push(request, project.root, f"run {run.id}")
-    console.note(f"{agent.far.host}: everything is there ({sent:,} bytes were sent)")
+    console.print_note(f"{agent.far.host}: everything is there ({sent:,} bytes were sent)")
     return name
 
 
-def listed(root: Path, paths: list[str]) -> list[Json]:
+def hash_files(root: Path, paths: list[str]) -> list[Json]:
     """Return `paths` below `root` with size and sha256.
 
     Raise SemError for one that is not sent.
@@ -58,7 +63,7 @@ def listed(root: Path, paths: list[str]) -> list[Json]:
         raise SemError(f"{secret[0]!r} looks like a secret and is not sent", "move it away")
     try:
         return parcel.list_entries(root, paths)
-    except Refusal as refusal:
+    except HostRefusalError as refusal:
         raise SemError(f"{root}: {refusal.message}", refusal.hint) from refusal
 
 
@@ -118,7 +123,9 @@ def run_progress(project: Project, run: Run, rows_there: int) -> list[str]:
     rows = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
     if rows <= rows_there:
         if rows:
-            console.note(f"the host is as far ({rows_there} rows of metrics): its own are used")
+            console.print_note(
+                f"the host is as far ({rows_there} rows of metrics): its own are used"
+            )
         return []
     home, paths = run.folder.relative_to(project.root).as_posix(), []
     for name in parcel.paths_below(run.folder, "host"):
@@ -167,11 +174,11 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
             "move the folder below models/base/, name it so in the TaskSpec, prepare a new run",
         )
     if host.weights == "fetch":
-        console.note(f"{model}: the host fetches it (weights: fetch)")
+        console.print_note(f"{model}: the host fetches it (weights: fetch)")
         return 0
     folder = pinned_base.resolve_pinned_base(named, project.root).folder
     paths = [name for name in parcel.paths_below(folder, ".git") if not name.startswith(".")]
-    request = {"kind": "weights", "name": folder.name, "listed": listed(folder, paths)}
+    request = {"kind": "weights", "name": folder.name, "listed": hash_files(folder, paths)}
     if folder.parent.resolve() != project.base_models.resolve():
         raise SemError(
             f"base model {model}: not below models/base/", "move its folder there, prepare anew"

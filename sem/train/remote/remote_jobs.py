@@ -18,7 +18,7 @@ from sem.core.run import Run
 from sem.train.remote import hosts, push
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.far import parcel
-from sem.train.remote.far.disk import Refusal
+from sem.train.remote.far.disk import HostRefusalError
 from sem.train.remote.far.jobs import ENDED
 from sem.train.remote.hosts import Host
 from sem.train.tracking import tracking
@@ -66,7 +66,7 @@ def pull_finished_run(agent: Agent, sem: str, run: Run, with_checkpoints: bool =
 def _agreed(agent: Agent, listed: Any) -> list[Json]:
     try:
         agreed = parcel.check_entries(listed)
-    except Refusal as refusal:
+    except HostRefusalError as refusal:
         raise SemError(f"{agent.far.host}: {refusal.message}", refusal.hint) from refusal
     # What this machine notes of the host is not the host's to write.
     return [entry for entry in agreed if not entry["path"].startswith("host/")]
@@ -81,7 +81,7 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
     assert run.folder is not None
     at = {e["path"]: _where(run.folder, staging, e) for e in listed if e["path"] != "run.json"}
     if manifest.NAME in at:
-        facts = state.read_state(at[manifest.NAME], state.RunManifest)
+        facts = state.read_state_file(at[manifest.NAME], state.RunManifest)
         if facts.get("run_json_sha256") != files.sha256_file(run.folder / "run.json"):
             raise SemError(
                 f"run {run.id}: its manifest names another run.json", "it is another run"
@@ -90,7 +90,7 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
             _compare(at.get(f"adapter/{name}"), f"adapter/{name}", sha256)
     for path in [path for path in at if path.endswith(f"/{manifest.NAME}")]:
         folder = path.removesuffix(f"/{manifest.NAME}")
-        for name, entry in state.read_state(at[path], state.Sealed)["files"].items():
+        for name, entry in state.read_state_file(at[path], state.FileManifest)["files"].items():
             _compare(at.get(f"{folder}/{name}"), f"{folder}/{name}", entry["sha256"])
 
 
@@ -107,7 +107,7 @@ def _sealed(listed: list[Json]) -> list[Json]:
         else:
             torn_folders.add(folder)
     for folder in sorted(torn_folders):
-        console.note(f"{folder} is not complete on the host: left out")
+        console.print_note(f"{folder} is not complete on the host: left out")
     return entries
 
 
@@ -156,18 +156,24 @@ def start_on_host(agent: Agent, host: Host, project: Project, run: Run, resume: 
     named = {"sem": project.sem, "run": run.id}
     jobs = [job for job in agent.ask("table", named)["jobs"] if job["run"] == run.id]
     if jobs and jobs[0]["state"] in ("running", "starting"):
-        console.note(f"run {run.id} is {jobs[0]['state']} on {agent.far.host}: attaching")
+        console.print_note(f"run {run.id} is {jobs[0]['state']} on {agent.far.host}: attaching")
         return jobs[0]
-    code = push.push(agent, host, project, run)
-    spec = {"steps": host_steps(host, project, run, code, resume), "run": run.id, **limits(host)}
+    code = push.push_run(agent, host, project, run)
+    spec = {
+        "steps": host_steps(host, project, run, code, resume),
+        "run": run.id,
+        **host_job_limits(host),
+    }
     # Before it is asked for: a cut line may hide that it began.
-    files.write_file(where(run), jsonio.pretty({"host": agent.named}))
+    files.write_file(host_note_path(run), jsonio.pretty_json({"host": agent.named}))
     begun = begin_job(agent, project.sem, run.id, spec, False, tracker_secrets(project))
-    console.note(f"{agent.far.host}: run {run.id}, attempt {begun['attempt']}: {begun['state']}")
+    console.print_note(
+        f"{agent.far.host}: run {run.id}, attempt {begun['attempt']}: {begun['state']}"
+    )
     return begun
 
 
-def where(run: Run) -> Path:
+def host_note_path(run: Run) -> Path:
     """Return the note of the host that `run` was sent to, so that it is not trained in two
     places.
     """
@@ -203,7 +209,7 @@ def tracker_secrets(project: Project) -> dict[str, str]:
 def _check(agent: Agent, hello: Json, run: Run) -> None:
     """Refuse a run that was prepared for another kind of machine; warn where jobs are ended."""
     if hello["kills_left_processes"]:
-        console.note(
+        console.print_note(
             f"{agent.far.host}: logind ends what a login leaves running (KillUserProcesses=yes): "
             "the job may end with the line; set it to no there"
         )
@@ -214,7 +220,7 @@ def _check(agent: Agent, hello: Json, run: Run) -> None:
             "prepare one with `fab train.prepare --device cpu`, or choose another host",
         )
     if device == "cpu" and hello["gpus"]:
-        console.note(
+        console.print_note(
             f"run {run.id} was prepared for a CPU and trains on one, though {agent.far.host} "
             "has a GPU: prepare one with `fab train.prepare --device cuda` to use it"
         )
@@ -237,7 +243,7 @@ def host_steps(host: Host, project: Project, run: Run, code: str, resume: bool) 
     python = host.python or f"../../envs/{lock}/bin/python"
     work = {"argv": [python, *train], "cwd": cwd, "env": environment, "secret": True}
     if host.python:
-        console.note(f"set-up is skipped: hosts.yaml names {host.python}")
+        console.print_note(f"set-up is skipped: hosts.yaml names {host.python}")
         return [work]
     device = {"SEM_DEVICE": host.device} if host.device else {}
     set_up = {
@@ -249,7 +255,7 @@ def host_steps(host: Host, project: Project, run: Run, code: str, resume: bool) 
     return [set_up, work]
 
 
-def limits(host: Host) -> Json:
+def host_job_limits(host: Host) -> Json:
     """When the host ends the job, and what it does when nobody comes back."""
     return {
         "max_hours": host.max_hours,
@@ -265,7 +271,7 @@ WAIT_S = 15.0
 
 
 @dataclass(frozen=True)
-class Log:
+class AttemptLog:
     """The copy here of the log of one attempt."""
 
     path: Path
@@ -287,7 +293,7 @@ def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | No
     named = {"sem": sem, "run": run, **({"attempt": attempt} if attempt else {})}
     first = agent.ask("tail", {**named, "offset": 1 << 53, "wait_s": 0})
     named["attempt"] = first["attempt"]
-    log = Log(folder / f"log.{first['attempt']}")
+    log = AttemptLog(folder / f"log.{first['attempt']}")
     # Of another host, or of a job that was removed there.
     if log.size() > first["log"]:
         log.path.unlink()
@@ -309,7 +315,7 @@ def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | No
             return _whole(log, reply)
 
 
-def _whole(log: Log, reply: Json) -> Json:
+def _whole(log: AttemptLog, reply: Json) -> Json:
     """Return `reply`, once the log here is byte for byte the one there."""
     here = files.sha256_file(log.path) if log.path.exists() else ""
     if here != reply["log_sha256"] and reply["log"]:
@@ -322,7 +328,12 @@ def _whole(log: Log, reply: Json) -> Json:
 
 def print_log(text: str) -> None:
     """Print `text` of a log to stderr, without what steers a terminal."""
-    print(console.printable(text.replace("\r", "\n")), end="", file=sys.stderr, flush=True)
+    print(
+        console.replace_control_characters(text.replace("\r", "\n")),
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def state_words(job: Json) -> str:
@@ -350,29 +361,29 @@ def run_on_host(
     host_spec = replace(host_spec, processes=processes) if processes != 1 else host_spec
     begun = start_on_host(host_spec.agent(host), host_spec, project, target, resume)
     if detach:
-        console.note(f"it goes on without us; look with `fab -H {host} train.attach`")
+        console.print_note(f"it goes on without us; look with `fab -H {host} train.attach`")
         return 0
-    code = attach(project, target, host, begun["attempt"])
+    code = follow_remote_job(project, target, host, begun["attempt"])
     if code == 0:
         pull_from_host(project, target, host, False)
     return code
 
 
-def attach(project: Project, target: Run, host: str, attempt: str | None = None) -> int:
+def follow_remote_job(project: Project, target: Run, host: str, attempt: str | None = None) -> int:
     """Follow the job of `target` on `host` to its end; its exit code."""
     job = follow_job(_agent(project, host), project.sem, target.id, _notes(target), attempt)
-    console.note(f"run {target.id} on {host}: {state_words(job)}")
+    console.print_note(f"run {target.id} on {host}: {state_words(job)}")
     return int(job["code"])
 
 
 def pull_from_host(project: Project, target: Run, host: str, with_checkpoints: bool) -> int:
     """Fetch `target` from `host`; how many files came."""
     count = pull_finished_run(_agent(project, host), project.sem, target, with_checkpoints)
-    console.note(f"run {target.id}: {count} files fetched from {host}, every hash as listed")
+    console.print_note(f"run {target.id}: {count} files fetched from {host}, every hash as listed")
     return count
 
 
-def status(project: Project, host: str) -> list[tuple[object, ...]]:
+def list_remote_runs(project: Project, host: str) -> list[tuple[object, ...]]:
     """Return a row for every run of the sem on `host`."""
     return [_row(job) for job in _agent(project, host).ask("table", {"sem": project.sem})["jobs"]]
 
@@ -401,8 +412,8 @@ def _notes(target: Run) -> Any:
 
 def _only_there(target: Run, host: str) -> None:
     """Refuse a second host for a run that is on one already: two would train it."""
-    path = where(target)
-    sent_host = state.read_state(path, state.Sent)["host"] if path.exists() else host
+    path = host_note_path(target)
+    sent_host = state.read_state_file(path, state.RemoteRunHost)["host"] if path.exists() else host
     if sent_host != host:
         raise SemError(
             f"run {target.id} was sent to {sent_host!r}",

@@ -16,7 +16,7 @@ from sem.train.rows import token_classes
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """One training sequence: the first `prompt` ids carry no loss.
 
     `weights` is what each further id counts in the loss; None: each counts 1.
@@ -40,10 +40,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingRows:
     """What is trained on, and the ids of examples left out because they are too long."""
 
-    kept: tuple[Row, ...]
+    kept: tuple[TrainingRow, ...]
     too_long: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
@@ -56,7 +56,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Writer:
+class RowWriter:
     """How an example becomes a row."""
 
     tasks: dict[str, TaskSpec]
@@ -65,12 +65,12 @@ class Writer:
     # judge_slots.yaml: which slots are critical.
     slots: SlotFile
 
-    def row(self, example: Example) -> Row:
+    def row(self, example: Example) -> TrainingRow:
         """Return `example` as one sequence."""
         prompt = self.prompt(example)
         answer = self.chat.answer_ids(taught_text(example.output_json))
         weights = self._weights(example)
-        return Row(example.id, (*prompt, *answer), len(prompt), weights, example.task)
+        return TrainingRow(example.id, (*prompt, *answer), len(prompt), weights, example.task)
 
     def prompt(self, example: Example) -> tuple[int, ...]:
         """Return the ids up to where the model's turn begins, the same as at generation."""
@@ -86,10 +86,12 @@ class Writer:
         levels = scoring.levels_of(self.tasks[example.task], example, self.slots)
         critical = {name for name, spec in levels.items() if spec.critical}
         pieces = token_classes.of_tokens(example.output_json, self.chat)
-        return tuple(weight * by_task for weight in token_classes.weights(pieces, loss, critical))
+        return tuple(
+            weight * by_task for weight in token_classes.weigh_pieces(pieces, loss, critical)
+        )
 
 
-def encode_examples(examples: Iterable[Example], writer: Writer) -> Rows:
+def encode_examples(examples: Iterable[Example], writer: RowWriter) -> TrainingRows:
     """Return rows of `examples` in order; one with more than max_tokens is left out and named."""
     rows, too_long = [], []
     for example in examples:
@@ -98,14 +100,14 @@ def encode_examples(examples: Iterable[Example], writer: Writer) -> Rows:
             too_long.append(example.id)
         else:
             rows.append(row)
-    return Rows(tuple(rows), tuple(too_long))
+    return TrainingRows(tuple(rows), tuple(too_long))
 
 
-def sample_rows(rows: Rows, count: int | None, seed: int) -> Rows:
+def sample_rows(rows: TrainingRows, count: int | None, seed: int) -> TrainingRows:
     """Return `count` rows chosen by `seed`, in id order; all of them when `count` is None."""
     if count is None or count >= len(rows.kept):
         return rows
-    return Rows(tuple(draw_by_seed(rows.kept, count, seed)), rows.too_long)
+    return TrainingRows(tuple(draw_by_seed(rows.kept, count, seed)), rows.too_long)
 
 
 def draw_by_seed(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
@@ -115,7 +117,7 @@ def draw_by_seed(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
     return sorted(picked, key=lambda example: example.id)
 
 
-def check_trainable(rows: Rows, what: str) -> None:
+def check_trainable(rows: TrainingRows, what: str) -> None:
     """Raise SemError when there is nothing to learn from in `rows`."""
     if not rows.kept and not rows.too_long:
         raise SemError(f"{what}: there are none", "see above what was left out, and correct it")

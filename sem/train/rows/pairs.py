@@ -6,16 +6,16 @@ from typing import Any
 
 from sem.core import jsonio
 from sem.core.example import Example
-from sem.train.rows.data import Row, Writer, draw_by_seed
+from sem.train.rows.data import RowWriter, TrainingRow, draw_by_seed
 
 
 @dataclass(frozen=True)
-class Pair:
+class PreferencePair:
     """One prompt with its chosen and its rejected answer."""
 
     id: str
-    chosen: Row
-    rejected: Row
+    chosen: TrainingRow
+    rejected: TrainingRow
 
     @property
     def length(self) -> int:
@@ -23,16 +23,16 @@ class Pair:
         return self.chosen.length + self.rejected.length
 
     @property
-    def longest(self) -> Row:
+    def longest(self) -> TrainingRow:
         """Return the longer side."""
         return max(self.chosen, self.rejected, key=lambda row: row.length)
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PreferencePairs:
     """What is trained on, and the ids of pairs left out because they are too long."""
 
-    kept: tuple[Pair, ...]
+    kept: tuple[PreferencePair, ...]
     too_long: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
@@ -44,7 +44,7 @@ class Pairs:
         }
 
 
-def encode_pairs(rows: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
+def encode_pairs(rows: Iterable[dict[str, Any]], writer: RowWriter) -> PreferencePairs:
     """Return `rows` (`negatives.pairs`) encoded, in order.
 
     One side beyond max_tokens leaves it out.
@@ -57,21 +57,23 @@ def encode_pairs(rows: Iterable[dict[str, Any]], writer: Writer) -> Pairs:
             too_long.append(name)
         else:
             pairs.append(pair)
-    return Pairs(tuple(pairs), tuple(too_long))
+    return PreferencePairs(tuple(pairs), tuple(too_long))
 
 
-def sample_pairs(pairs: Pairs, count: int | None, seed: int) -> Pairs:
+def sample_pairs(pairs: PreferencePairs, count: int | None, seed: int) -> PreferencePairs:
     """Return `count` pairs chosen by `seed`; all of them when `count` is None."""
     if count is None or count >= len(pairs.kept):
         return pairs
-    return Pairs(tuple(draw_by_seed(pairs.kept, count, seed)), pairs.too_long)
+    return PreferencePairs(tuple(draw_by_seed(pairs.kept, count, seed)), pairs.too_long)
 
 
-def _pair(name: str, row: dict[str, Any], writer: Writer) -> Pair:
+def _pair(name: str, row: dict[str, Any], writer: RowWriter) -> PreferencePair:
     fields = {n: row[n] for n in ("system_prompt", "slot_specs", "source_id") if n in row}
     right = jsonio.parse_json(row["chosen"])
     example = Example(row["id"], row["task"], row["input_text"], right, **fields)
     prompt = writer.prompt(example)
     sides = (writer.chat.answer_ids(row[side]) for side in ("chosen", "rejected"))
-    good, bad = (Row(name, (*prompt, *ids), len(prompt), None, row["task"]) for ids in sides)
-    return Pair(name, good, bad)
+    good, bad = (
+        TrainingRow(name, (*prompt, *ids), len(prompt), None, row["task"]) for ids in sides
+    )
+    return PreferencePair(name, good, bad)

@@ -17,7 +17,7 @@ from sem.dataset.split.snapshot import Snapshot
 from sem.lm.local.chat import Chat
 from sem.train.recipe import Pretrain, Recipe
 from sem.train.rows import data, pairs, stages
-from sem.train.rows.data import Row, Rows, Writer
+from sem.train.rows.data import RowWriter, TrainingRow, TrainingRows
 from sem.train.rows.stages import Stage
 
 # Raw text as training sequences, for continued pre-training before the examples.
@@ -66,7 +66,9 @@ def text_facts(project: Project, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def text_sequences(project: Project, recipe: Recipe, chat: Chat) -> tuple[Rows, Rows]:
+def text_sequences(
+    project: Project, recipe: Recipe, chat: Chat
+) -> tuple[TrainingRows, TrainingRows]:
     """(trained, held out) sequences of block_tokens; whole texts are held out, by data_seed.
 
     Texts are joined with the end-of-text token between them and the last block is shorter.
@@ -79,20 +81,20 @@ def text_sequences(project: Project, recipe: Recipe, chat: Chat) -> tuple[Rows, 
     if not parts[0]:
         raise SemError("pretrain: every text is held out", "lower pretrain.held_out")
     size = recipe.pretrain.block_tokens
-    train, val = (Rows(tuple(_blocks(part, chat, size))) for part in parts)
+    train, val = (TrainingRows(tuple(_blocks(part, chat, size))) for part in parts)
     return train, val
 
 
-def _blocks(paths: list[Path], chat: Chat, size: int) -> Iterator[Row]:
+def _blocks(paths: list[Path], chat: Chat, size: int) -> Iterator[TrainingRow]:
     held: list[int] = []
     number = 0
     for path in paths:
         held += chat.text_ids(_read(path))
         while len(held) >= size:
-            yield Row(f"text-{number:06}", tuple(held[:size]), 0)
+            yield TrainingRow(f"text-{number:06}", tuple(held[:size]), 0)
             held, number = held[size:], number + 1
     if len(held) > 1:
-        yield Row(f"text-{number:06}", tuple(held), 0)
+        yield TrainingRow(f"text-{number:06}", tuple(held), 0)
 
 
 def _read(path: Path) -> str:
@@ -107,15 +109,15 @@ FACTS = {"augmented": "variants", "texts": "texts", "pairs": "pairs"}
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingData:
     """What is trained on, what it is validated on, and the hashes of where it comes from."""
 
     # Its recipe is the resolved one.
-    writer: Writer
+    writer: RowWriter
     # Of `rows`, for what looks at both.
     examples: list[Example]
-    rows: Rows
-    val: Rows
+    rows: TrainingRows
+    val: TrainingRows
     val_examples: list[Example]
     stages: tuple[Stage, ...]
     facts: dict[str, Any]
@@ -123,10 +125,10 @@ class Parts:
 
 def load_parts(
     project: Project, frozen: Snapshot, tasks: dict[str, TaskSpec], chat: Chat, recipe: Recipe
-) -> Parts:
+) -> TrainingData:
     """Return the parts of a run of `recipe` on snapshot `frozen`."""
     shared = slotspec.load_slot_levels(project.root / "configs" / "judge_slots.yaml")
-    writer = Writer(tasks, chat, recipe, shared)
+    writer = RowWriter(tasks, chat, recipe, shared)
     facts: dict[str, Any] = {}
     examples: Iterable[Example] = frozen.examples("train")
     if recipe.augmented:
@@ -141,7 +143,7 @@ def load_parts(
     val = data.sample_rows(
         data.encode_examples(held, writer), recipe.val_examples, recipe.data_seed
     )
-    writer = replace(writer, recipe=resolved(recipe, rows))
+    writer = replace(writer, recipe=resolve_batch_size(recipe, rows))
     read_texts = written = None
     if recipe.pretrain.texts is not None:
         facts["texts"] = text_facts(project, recipe)
@@ -150,7 +152,7 @@ def load_parts(
         facts["pairs"] = {"sha256": negatives.negative_pairs_facts(project, frozen)["sha256"]}
         written = _preferences(project, frozen, writer)
     row_ids = {row.id for row in rows.kept}
-    return Parts(
+    return TrainingData(
         writer,
         [example for example in read if example.id in row_ids],
         rows,
@@ -161,7 +163,7 @@ def load_parts(
     )
 
 
-def _preferences(project: Project, frozen: Snapshot, writer: Writer) -> pairs.Pairs:
+def _preferences(project: Project, frozen: Snapshot, writer: RowWriter) -> pairs.PreferencePairs:
     recipe = writer.recipe
     encoded_pairs = pairs.encode_pairs(negatives.read_negative_pairs(project, frozen), writer)
     if not encoded_pairs.kept:
@@ -172,7 +174,7 @@ def _preferences(project: Project, frozen: Snapshot, writer: Writer) -> pairs.Pa
     return pairs.sample_pairs(encoded_pairs, recipe.preference.max_pairs, recipe.data_seed)
 
 
-def resolved(recipe: Recipe, rows: Rows) -> Recipe:
+def resolve_batch_size(recipe: Recipe, rows: TrainingRows) -> Recipe:
     """Return `recipe` with effective_batch set from tokens_per_step, a multiple of micro_batch."""
     if recipe.tokens_per_step is None or not rows.kept:
         return recipe

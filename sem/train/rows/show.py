@@ -7,7 +7,7 @@ from itertools import zip_longest
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.train.rows import token_classes
-from sem.train.rows.data import Row, Rows, Writer
+from sem.train.rows.data import RowWriter, TrainingRow, TrainingRows
 
 PROMPT = "prompt"
 # Of a terminal; the prompt is dim, what is learnt is in colour.
@@ -21,7 +21,7 @@ STYLES = {
 
 
 @dataclass(frozen=True)
-class Span:
+class TokenSpan:
     """Tokens next to each other that are of one kind and count the same."""
 
     text: str
@@ -31,10 +31,10 @@ class Span:
     weight: float
 
 
-def spans(row: Row, example: Example, writer: Writer) -> Iterator[Span]:
+def iterate_spans(row: TrainingRow, example: Example, writer: RowWriter) -> Iterator[TokenSpan]:
     """Yield `row`, made of `example`, from its first token to its last."""
     decode = writer.chat.decode
-    yield Span(decode(row.ids[: row.prompt]), PROMPT, row.prompt, 0.0)
+    yield TokenSpan(decode(row.ids[: row.prompt]), PROMPT, row.prompt, 0.0)
     answer = row.ids[row.prompt :]
     kinds = [piece.kind for piece in token_classes.of_tokens(example.output_json, writer.chat)]
     weights = row.weights or (1.0,) * len(answer)
@@ -46,11 +46,11 @@ def spans(row: Row, example: Example, writer: Writer) -> Iterator[Span]:
         )
         if not same:
             text = decode(answer[start:place])
-            yield Span(text, kinds[start], place - start, weights[start])
+            yield TokenSpan(text, kinds[start], place - start, weights[start])
             start = place
 
 
-def picked(rows: Rows, count: int, ids: Sequence[str] | None) -> list[Row]:
+def pick_rows(rows: TrainingRows, count: int, ids: Sequence[str] | None) -> list[TrainingRow]:
     """Return the rows called IDS, or `count` of `rows` spread over the tasks.
 
     Raise SemError for an unknown id.
@@ -64,14 +64,16 @@ def picked(rows: Rows, count: int, ids: Sequence[str] | None) -> list[Row]:
         return [by_id[name] for name in ids]
     if count < 1:
         raise SemError(f"--rows {count}", "ask for 1 or more")
-    by_task: dict[str, list[Row]] = {}
+    by_task: dict[str, list[TrainingRow]] = {}
     for row in rows.kept:
         by_task.setdefault(row.task, []).append(row)
     turns = zip_longest(*by_task.values())
     return [row for turn in turns for row in turn if row is not None][:count]
 
 
-def counts(rows: tuple[Row, ...], examples: dict[str, Example], writer: Writer) -> dict[str, int]:
+def count_tokens_by_kind(
+    rows: tuple[TrainingRow, ...], examples: dict[str, Example], writer: RowWriter
+) -> dict[str, int]:
     """Tokens of `rows` by kind, the prompt's apart."""
     by_kind = dict.fromkeys(STYLES, 0)
     for row in rows:

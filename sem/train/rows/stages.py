@@ -11,8 +11,8 @@ from sem.core.taskspec import TaskSpec
 from sem.eval.config import EvalSettings
 from sem.lm.local.chat import Chat
 from sem.train.recipe import Recipe
-from sem.train.rows.data import Rows
-from sem.train.rows.pairs import Pairs
+from sem.train.rows.data import TrainingRows
+from sem.train.rows.pairs import PreferencePairs
 from sem.train.tracking.tracker import Tracking
 
 PRETRAIN, EXAMPLES, PREFERENCE = "pretrain", "examples", "preference"
@@ -25,8 +25,8 @@ class Stage:
     name: str
     # a name in `loss.LOSSES`.
     loss: str
-    rows: Rows | Pairs
-    val: Rows
+    rows: TrainingRows | PreferencePairs
+    val: TrainingRows
     learning_rate: float
     epochs: float
     max_steps: int | None = None
@@ -60,7 +60,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """All that an engine needs, resolved."""
 
     run: Run
@@ -88,7 +88,11 @@ class Job:
 
 
 def stages_of_recipe(
-    recipe: Recipe, texts: tuple[Rows, Rows] | None, rows: Rows, val: Rows, pairs: Pairs | None
+    recipe: Recipe,
+    texts: tuple[TrainingRows, TrainingRows] | None,
+    rows: TrainingRows,
+    val: TrainingRows,
+    pairs: PreferencePairs | None,
 ) -> tuple[Stage, ...]:
     """Return the stages that `recipe` asks for, over rows already encoded."""
     stages = []

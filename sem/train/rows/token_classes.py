@@ -12,7 +12,7 @@ VALUE, KEY, PUNCTUATION, END = "value", "key", "punctuation", "end of turn"
 
 
 @dataclass(frozen=True)
-class Piece:
+class AnswerPiece:
     """A stretch of the answer's text, and the slot (`seller.name`, `items[].price`) it is in."""
 
     text: str
@@ -20,50 +20,51 @@ class Piece:
     slot: str = ""
 
 
-def json_pieces(value: Any, slot: str = "") -> Iterator[Piece]:
+def json_pieces(value: Any, slot: str = "") -> Iterator[AnswerPiece]:
     """Yield `value` as its canonical JSON text, in pieces; quotes belong to their string."""
     if isinstance(value, dict):
-        yield Piece("{", PUNCTUATION)
+        yield AnswerPiece("{", PUNCTUATION)
         for number, key in enumerate(sorted(value)):
             if number:
-                yield Piece(",", PUNCTUATION)
-            yield Piece(jsonio.canonical_json(key), KEY)
-            yield Piece(":", PUNCTUATION)
+                yield AnswerPiece(",", PUNCTUATION)
+            yield AnswerPiece(jsonio.canonical_json(key), KEY)
+            yield AnswerPiece(":", PUNCTUATION)
             yield from json_pieces(value[key], f"{slot}.{key}" if slot else key)
-        yield Piece("}", PUNCTUATION)
+        yield AnswerPiece("}", PUNCTUATION)
     elif isinstance(value, list):
-        yield Piece("[", PUNCTUATION)
+        yield AnswerPiece("[", PUNCTUATION)
         for number, item in enumerate(value):
             if number:
-                yield Piece(",", PUNCTUATION)
+                yield AnswerPiece(",", PUNCTUATION)
             yield from json_pieces(item, f"{slot}[]")
-        yield Piece("]", PUNCTUATION)
+        yield AnswerPiece("]", PUNCTUATION)
     else:
-        yield Piece(jsonio.canonical_json(value), VALUE, slot)
+        yield AnswerPiece(jsonio.canonical_json(value), VALUE, slot)
 
 
-def of_tokens(answer: Any, chat: Chat) -> list[Piece]:
+def of_tokens(answer: Any, chat: Chat) -> list[AnswerPiece]:
     """For each token of `answer` (a JSON value) and its end of turn, the piece it lies in most."""
     pieces = [
-        Piece(chat.neutral(piece.text), piece.kind, piece.slot) for piece in json_pieces(answer)
+        AnswerPiece(chat.neutral(piece.text), piece.kind, piece.slot)
+        for piece in json_pieces(answer)
     ]
     text = chat.neutral(jsonio.canonical_json(answer))
     # a control token lay across two pieces.
     if "".join(piece.text for piece in pieces) != text:
-        pieces = [Piece(text, VALUE)]
+        pieces = [AnswerPiece(text, VALUE)]
     owner = [number for number, piece in enumerate(pieces) for _ in piece.text]
     spans = chat.spans(text)
-    return [pieces[_most(owner[start:end])] for start, end in spans] + [Piece("", END)]
+    return [pieces[_most(owner[start:end])] for start, end in spans] + [AnswerPiece("", END)]
 
 
-def weights(
-    pieces: Sequence[Piece], loss_weights: LossWeights, critical: set[str]
+def weigh_pieces(
+    pieces: Sequence[AnswerPiece], loss_weights: LossWeights, critical: set[str]
 ) -> tuple[float, ...]:
     """Return what each of `pieces` counts in the loss; values of `critical` slots count more."""
     return tuple(_weight(piece, loss_weights, critical) for piece in pieces)
 
 
-def _weight(piece: Piece, loss_weights: LossWeights, critical: set[str]) -> float:
+def _weight(piece: AnswerPiece, loss_weights: LossWeights, critical: set[str]) -> float:
     if piece.kind == END:
         return 1.0
     if piece.kind == VALUE:

@@ -14,7 +14,7 @@ from sem.lm.local import model as models
 from sem.lm.local.hardware import Hardware
 from sem.train.engine import adapters, several
 from sem.train.recipe import Recipe
-from sem.train.rows.stages import Job, Stage
+from sem.train.rows.stages import Stage, TrainingJob
 
 GIB = 2**30
 WIDE = {"float32": 4, "float64": 8}
@@ -30,7 +30,7 @@ HALVINGS = 2
 
 
 @dataclass(frozen=True)
-class Forecast:
+class MemoryForecast:
     """Peak memory by part, in GiB."""
 
     weights: float
@@ -48,13 +48,13 @@ class Forecast:
 
 def forecast_memory(
     recipe: Recipe, base: Path, dtype: str, device: str, stages: tuple[Stage, ...]
-) -> Forecast:
+) -> MemoryForecast:
     """Return what training the weights in `base` with `recipe` takes at its longest micro-
     batch.
     """
-    model = models.skeleton(base)
+    model = models.load_skeleton(base)
     shape = model.config.get_text_config()
-    count = parameters(base)
+    count = count_parameters(base)
     width = shape.hidden_size
     layers = shape.num_hidden_layers + (getattr(shape, "num_decoder_layers", None) or 0)
     per_weight = 0.55 if recipe.load_in_4bit else WIDE.get(dtype, 2)
@@ -65,7 +65,7 @@ def forecast_memory(
     deep = per_layer * layers
     if recipe.gradient_checkpointing:
         deep = tokens * width * 2 * layers + per_layer
-    return Forecast(
+    return MemoryForecast(
         weights=count * (4 if recipe.method == "full" else per_weight) / GIB,
         optimizer=trained * (12 if recipe.method == "full" else 16) / GIB,
         activations=deep * HELD.get(device, 1.0) / GIB,
@@ -74,7 +74,7 @@ def forecast_memory(
     )
 
 
-def limit(recipe: Recipe, machine: Hardware) -> float:
+def memory_limit_gib(recipe: Recipe, machine: Hardware) -> float:
     """Return the GiB that a run may use: the recipe's word, else what `machine` can give."""
     limit_gib = recipe.checks.memory_gib
     return machine.usable_gib if limit_gib is None else limit_gib
@@ -85,7 +85,7 @@ def enforce_memory_limit(recipe: Recipe, machine: Hardware) -> None:
     if machine.device == "cuda":
         import torch
 
-        share = min(1.0, limit(recipe, machine) / machine.memory_gib)
+        share = min(1.0, memory_limit_gib(recipe, machine) / machine.memory_gib)
         torch.cuda.set_per_process_memory_fraction(share)
 
 
@@ -99,7 +99,7 @@ def free_gib() -> float:
     return hardware.ram_gib()
 
 
-def parameters(base: Path) -> int:
+def count_parameters(base: Path) -> int:
     """Weights in the safetensors files of `base`, read from their headers."""
     total = 0
     for path in sorted(base.glob("*.safetensors")):
@@ -114,7 +114,7 @@ def parameters(base: Path) -> int:
     return total
 
 
-def with_room(job: Job, train: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
+def with_room(job: TrainingJob, train: Callable[[TrainingJob], dict[str, Any]]) -> dict[str, Any]:
     """`train`(`job`); out of memory it goes on with half the micro-batch, the step stays as it is.
 
     At most two halvings, each said and counted in the result.
@@ -131,7 +131,7 @@ def with_room(job: Job, train: Callable[[Job], dict[str, Any]]) -> dict[str, Any
                 raise _exhausted(job.recipe) from error
         halved += 1
         _release()
-        console.note(
+        console.print_note(
             f"out of memory with micro_batch {job.recipe.micro_batch}: going on with "
             f"{smaller.micro_batch}, effective_batch stays {smaller.effective_batch}"
         )

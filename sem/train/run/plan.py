@@ -18,8 +18,8 @@ from sem.train import recipe as recipes
 from sem.train.engine import engines, several
 from sem.train.recipe import Recipe
 from sem.train.rows import data, parts
-from sem.train.rows.parts import Parts
-from sem.train.rows.stages import Job
+from sem.train.rows.parts import TrainingData
+from sem.train.rows.stages import TrainingJob
 from sem.train.run import memory, preflight
 from sem.train.tracking import tracking
 
@@ -43,14 +43,14 @@ def prepare_training(
     loaded_recipe = recipes.load_recipe(project)
     tracking.resolve_tracking(project)
     frozen = snapshot.load_snapshot(project, version)
-    acknowledge.require(project, frozen)
-    machine = machine or hardware.detect()
+    acknowledge.require_acknowledgement(project, frozen)
+    machine = machine or hardware.detect_hardware()
     base = weights.resolve_weights(project.base_model_id, project.root)
     engine = engines.choose_engine(loaded_recipe, machine, base.folder)
     training_parts = view_training_rows(project, frozen, base, loaded_recipe)
     recipe, speaker = training_parts.writer.recipe, training_parts.writer.chat
     checks = preflight.run_preflight(
-        preflight.Subject(
+        preflight.PreflightInputs(
             project,
             training_parts.writer,
             training_parts.examples,
@@ -63,7 +63,7 @@ def prepare_training(
     plan = {
         "format": FORMAT,
         "sem": project.sem,
-        "created_at": provenance.now().isoformat(),
+        "created_at": provenance.utc_now().isoformat(),
         "recipe": asdict(recipe),
         "engine": engine,
         "hardware": machine.as_json(),
@@ -80,16 +80,16 @@ def prepare_training(
         },
         "total_steps": sum(stage.steps(recipe) for stage in training_parts.stages),
         "preflight": [check.as_json() for check in checks],
-        "source": provenance.commit(project.root),
+        "source": provenance.read_git_commit(project.root),
         "packages": provenance.package_versions(),
         **({"sweep": sweep} if sweep else {}),
     }
-    return _same(project, plan) or run.create_run(project, plan, provenance.now())
+    return _same(project, plan) or run.create_run(project, plan, provenance.utc_now())
 
 
 def view_training_rows(
     project: Project, frozen: Snapshot, base: weights.Weights, recipe: Recipe
-) -> Parts:
+) -> TrainingData:
     """Return what a run of `recipe` on `frozen` and `base` would be trained on."""
     speaker = chat.load_chat(base.folder, recipe.renderer)
     training_parts = parts.load_parts(project, frozen, project.tasks, speaker, recipe)
@@ -101,16 +101,16 @@ def _same(project: Project, plan: dict[str, Any]) -> Run | None:
     """Return the newest run prepared with the very same plan: preparing twice makes one run."""
     for path in sorted(project.adapters.glob("*/run.json"), reverse=True):
         try:
-            old_plan = state.read_state(path, state.TrainedPlan)
+            old_plan = state.read_state_file(path, state.TrainedPlan)
         except SemError as error:  # of another run: it does not stand in the way of this one
-            console.note(f"{error.message}: passed over")
+            console.print_note(f"{error.message}: passed over")
             continue
         if all(old_plan.get(key) == plan[key] for key in plan if key not in VOLATILE):
             return Run(path.parent.name, path.parent)
     return None
 
 
-def load_training_job(project: Project, target: Run) -> Job:
+def load_training_job(project: Project, target: Run) -> TrainingJob:
     """Return what `target`'s run.json says, loaded and verified.
 
     Raise SemError when the world has changed.
@@ -135,7 +135,7 @@ def load_training_job(project: Project, target: Run) -> Job:
                 f"run {target.id}: the {words} of snapshot v{frozen.version} have changed",
                 "prepare a new run with `fab train.prepare`",
             )
-    return Job(
+    return TrainingJob(
         run=target,
         recipe=recipe,
         base=base.folder,
@@ -192,7 +192,7 @@ def train_prepared(project: Project, target: Run, resume: bool) -> dict[str, Any
             f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
         )
     path = target.folder.parent / f".{target.id}.lock"
-    alone = files.lock(path, f"run {target.id}") if several.is_first() else nullcontext()
+    alone = files.lock_file(path, f"run {target.id}") if several.is_first() else nullcontext()
     recipe, machine = _means(target)
     _check_device(target, machine)
     device = target.plan()["hardware"]["device"]
@@ -205,7 +205,7 @@ def train_prepared(project: Project, target: Run, resume: bool) -> dict[str, Any
         result["adapter_sha256"] = files.sha256_file(target.adapter / "adapter_model.safetensors")
         result["processes"] = several.process_count()
         if several.is_first():
-            with run.publishing(project.models):
+            with run.hold_publish_lock(project.models):
                 # A takedown may have come in between: the adapter has learnt rows that went.
                 run.refuse_tainted(target.folder, f"run {target.id}")
                 _seal(target, result)
@@ -220,14 +220,16 @@ def _check_device(target: Run, machine: Hardware) -> None:
             "train it on a host with `fab -H HOST train.run`, or prepare one here",
         )
     if device == "cpu" and machine.device == "cuda":
-        console.note(f"run {target.id} was prepared for a CPU and trains on it, not on the GPU")
+        console.print_note(
+            f"run {target.id} was prepared for a CPU and trains on it, not on the GPU"
+        )
 
 
 def _means(target: Run) -> tuple[Recipe, Hardware]:
     recipe = settings.build_settings(
         Recipe, target.plan()["recipe"], f"{target.id}/run.json: recipe"
     )
-    return recipe, hardware.detect()
+    return recipe, hardware.detect_hardware()
 
 
 def _seal(target: Run, result: dict[str, Any]) -> None:
@@ -238,4 +240,4 @@ def _seal(target: Run, result: dict[str, Any]) -> None:
         "adapter": adapter,
         "run_json_sha256": files.sha256_file(target.folder / "run.json"),
     }
-    files.write_file(target.folder / manifest.NAME, jsonio.pretty(facts))
+    files.write_file(target.folder / manifest.NAME, jsonio.pretty_json(facts))

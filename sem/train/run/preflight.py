@@ -27,7 +27,7 @@ from sem.train.engine import adapters, loss, trainer
 from sem.train.engine.batches import IGNORED, Collator
 from sem.train.fast import head, layers
 from sem.train.recipe import Recipe
-from sem.train.rows.data import Row, Rows, Writer
+from sem.train.rows.data import RowWriter, TrainingRow, TrainingRows
 from sem.train.rows.stages import Stage
 from sem.train.run import memory
 
@@ -40,7 +40,7 @@ COMPARED_TOKENS = 160
 
 
 def compare_losses(
-    base: Path, recipe: Recipe, row: Row, chat: Chat
+    base: Path, recipe: Recipe, row: TrainingRow, chat: Chat
 ) -> tuple[float, float, list[str]]:
     """Return the mean loss of `row` by the model's own forward and by ours, as it is trained.
 
@@ -60,7 +60,7 @@ def compare_losses(
     own = loss.own_loss(model, batch)
     head.finish_of(model)
     with torch.random.fork_rng():
-        trained = adapters.wrap(model, recipe)
+        trained = adapters.prepare_trainable_model(model, recipe)
     if recipe.fast:
         layers.speed_up(trained, 0)
     ours = loss.token_cross_entropy(trained.eval(), batch).mean()
@@ -86,14 +86,14 @@ MOST_DIFFERENCE = 1e-4
 
 
 @dataclass(frozen=True)
-class Subject:
+class PreflightInputs:
     """What a run is about to use."""
 
     project: Project
-    writer: Writer
+    writer: RowWriter
     # Those of the rows that are trained on.
     examples: Sequence[Example]
-    rows: Rows
+    rows: TrainingRows
     stages: tuple[Stage, ...]
     base: Path
     machine: Hardware
@@ -104,7 +104,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Check:
+class PreflightCheck:
     """One thing that was looked at: what was found, and what to do where it is not well."""
 
     name: str
@@ -117,7 +117,7 @@ class Check:
         return {"name": self.name, "found": self.found}
 
 
-def run_preflight(subject: Subject) -> list[Check]:
+def run_preflight(subject: PreflightInputs) -> list[PreflightCheck]:
     """Return every check on `subject`; SemError that names each failed one and its rows."""
     checks = [check(subject) for check in CHECKS]
     bad = [check for check in checks if not check.is_ok]
@@ -129,7 +129,7 @@ def run_preflight(subject: Subject) -> list[Check]:
     return checks
 
 
-def trained_tokens(subject: Subject) -> Check:
+def trained_tokens(subject: PreflightInputs) -> PreflightCheck:
     """Check that every row has a token that is learnt."""
     rows = [r.id for r in subject.rows.kept if r.trained < 1 or _weight(r) <= 0]
     total = sum(row.trained for row in subject.rows.kept)
@@ -137,7 +137,7 @@ def trained_tokens(subject: Subject) -> Check:
     return _check("trained tokens", finding, rows, "raise train.loss weights above 0")
 
 
-def end_of_turn(subject: Subject) -> Check:
+def check_end_of_turn(subject: PreflightInputs) -> PreflightCheck:
     """Check that every answer ends with the token that ends a turn, once, and learns it."""
     end = subject.writer.chat.end_of_turn
     rows = []
@@ -151,7 +151,7 @@ def end_of_turn(subject: Subject) -> Check:
     return _check("end of turn", finding, rows, "without it the model never stops: report this")
 
 
-def prompt_unlearnt(subject: Subject) -> Check:
+def prompt_unlearnt(subject: PreflightInputs) -> PreflightCheck:
     """Return what the collator labels decodes to the answer and nothing else."""
     chat = subject.writer.chat
     pad, rows = Collator(chat.tokenizer.pad_token_id), []
@@ -168,7 +168,7 @@ def prompt_unlearnt(subject: Subject) -> Check:
     return _check("answer", finding, rows, hint)
 
 
-def template(subject: Subject) -> Check:
+def check_template(subject: PreflightInputs) -> PreflightCheck:
     """Training and generation send the same prompt, and the template renders the whole alike."""
     chat, tasks = subject.writer.chat, subject.writer.tasks
     sent = {
@@ -191,7 +191,7 @@ def template(subject: Subject) -> Check:
     return _check("template", finding, rows, hint)
 
 
-def control_tokens(subject: Subject) -> Check:
+def control_tokens(subject: PreflightInputs) -> PreflightCheck:
     """Count the texts that hold a control token of this tokenizer and are broken up."""
     chat = subject.writer.chat
     pairs = list(_pairs(subject))
@@ -202,10 +202,10 @@ def control_tokens(subject: Subject) -> Check:
     finding = "no text holds one"
     if inputs or outputs:
         finding = f"broken by a space in {inputs} inputs and {outputs} answers"
-    return Check("control tokens", finding)
+    return PreflightCheck("control tokens", finding)
 
 
-def special_tokens(subject: Subject) -> Check:
+def special_tokens(subject: PreflightInputs) -> PreflightCheck:
     """No row begins with two begin-of-text tokens."""
     first = subject.writer.chat.tokenizer.bos_token_id
     rows = [r.id for r in subject.rows.kept if first is not None and r.ids[:2] == (first, first)]
@@ -214,7 +214,7 @@ def special_tokens(subject: Subject) -> Check:
     return _check("begin of text", finding, rows, hint)
 
 
-def lengths(subject: Subject) -> Check:
+def check_row_lengths(subject: PreflightInputs) -> PreflightCheck:
     """Check that not too many examples are left out because they are long."""
     too_long, count = subject.rows.too_long, len(subject.rows.kept)
     share, most = len(too_long) / (len(too_long) + count), subject.recipe.checks.too_long
@@ -222,21 +222,21 @@ def lengths(subject: Subject) -> Check:
         f"{len(too_long)} of {len(too_long) + count} examples exceed max_tokens ({share:.1%})"
     )
     if share <= most:
-        return Check("length", finding)
+        return PreflightCheck("length", finding)
     hint = "raise train.max_tokens, clean with a smaller budget, or raise checks.too_long"
-    return Check("length", f"{finding}, more than {most:.1%}", False, hint, too_long)
+    return PreflightCheck("length", f"{finding}, more than {most:.1%}", False, hint, too_long)
 
 
-def lost_evidence(subject: Subject) -> Check:
+def lost_evidence(subject: PreflightInputs) -> PreflightCheck:
     """Answers stand in what is left of their page, where they stood in the page."""
     path = subject.project.store
     if not path.exists():
-        return Check("evidence", f"not looked at: no store at {path.name}")
+        return PreflightCheck("evidence", f"not looked at: no store at {path.name}")
     closed = {
         name: frozenset(closed_slots(s.io_schema)) for name, s in subject.writer.tasks.items()
     }
     examples, rows = {example.id: example for example in subject.examples}, []
-    with store.reading(path) as opened:
+    with store.open_store(path) as opened:
         for raw in opened.rows():
             example = examples.get(raw.id)
             if example is not None and _lost(example, raw.input_text or "", closed):
@@ -246,68 +246,68 @@ def lost_evidence(subject: Subject) -> Check:
         f"{len(rows)} of {len(examples)} rows lost a value that their page holds ({share:.1%})"
     )
     if share <= most:
-        return Check("evidence", finding)
+        return PreflightCheck("evidence", finding)
     hint = "clean with a larger budget (dataset.yaml), or raise checks.lost_evidence"
-    return Check("evidence", f"{finding}, more than {most:.1%}", False, hint, tuple(rows))
+    return PreflightCheck("evidence", f"{finding}, more than {most:.1%}", False, hint, tuple(rows))
 
 
-def adapter_reach(subject: Subject) -> Check:
+def adapter_reach(subject: PreflightInputs) -> PreflightCheck:
     """Check that the adapter stands around every layer meant; raise SemError where it cannot."""
-    recipe, model = subject.recipe, models.skeleton(subject.base)
+    recipe, model = subject.recipe, models.load_skeleton(subject.base)
     if recipe.method == "full":
-        return Check(
-            "adapter", f"none: all {memory.parameters(subject.base):,} weights are trained"
+        return PreflightCheck(
+            "adapter", f"none: all {memory.count_parameters(subject.base):,} weights are trained"
         )
     targets = recipe.lora.targets
     adapted, layers, share = adapters.adapted_share(model, targets)
-    adapters.wrap(model, recipe)
+    adapters.prepare_trainable_model(model, recipe)
     finding = (
         f"{targets}: around {adapted} of {layers} linear layers, {share:.0%} of their weights"
     )
     is_ok = adapted == layers or targets != "all-linear"
-    return Check("adapter", finding, is_ok, "use method: full")
+    return PreflightCheck("adapter", finding, is_ok, "use method: full")
 
 
-def own_forward(subject: Subject) -> Check:
+def own_forward(subject: PreflightInputs) -> PreflightCheck:
     """Check that a row has the loss of the model's own forward, and reaches every adapter."""
     recipe, base = subject.recipe, subject.base
-    need, free = memory.parameters(base) * 4 * 1.5 / GIB, memory.free_gib()
+    need, free = memory.count_parameters(base) * 4 * 1.5 / GIB, memory.free_gib()
     if need > free:
         finding = f"not compared: the weights take {need:.1f} GiB in fp32, {free:.1f} GiB are free"
-        return Check("loss", finding)
+        return PreflightCheck("loss", finding)
     row = min(subject.rows.kept, key=lambda row: (row.length, row.id))
     own, ours, untrained = compare_losses(base, recipe, row, subject.writer.chat)
     difference = abs(ours - own) / max(abs(own), 1e-9)
     finding = f"{ours:.8g} on a row, {own:.8g} by the model's own forward"
     if difference > MOST_DIFFERENCE:
         hint = "training would teach this architecture something else: use another base model"
-        return Check("loss", f"{finding}: {difference:.1e} apart", False, hint, (row.id,))
+        return PreflightCheck("loss", f"{finding}: {difference:.1e} apart", False, hint, (row.id,))
     if untrained and recipe.lora.targets == "all-linear":
         finding = f"{len(untrained)} adapted layers get no gradient from a row: {untrained[0]}"
-        return Check("loss", finding, False, adapters.WAY_OUT)
-    return Check("loss", finding)
+        return PreflightCheck("loss", finding, False, adapters.WAY_OUT)
+    return PreflightCheck("loss", finding)
 
 
-def packaging(subject: Subject) -> Check:
+def check_packaging(subject: PreflightInputs) -> PreflightCheck:
     """Say before training which runtimes a package of this run can be made for."""
     tasks, most = subject.writer.tasks.values(), subject.recipe.max_tokens
     prompts = [(spec.system_prompt, spec.prompt("page")) for spec in tasks]
-    return Check("package", ollama.describe_runtimes(subject.writer.chat, most, prompts))
+    return PreflightCheck("package", ollama.describe_runtimes(subject.writer.chat, most, prompts))
 
 
-def memory_fits(subject: Subject) -> Check:
+def memory_fits(subject: PreflightInputs) -> PreflightCheck:
     """Check that the forecast of peak memory is below what a run may use here."""
     recipe, machine = subject.recipe, subject.machine
     need = memory.forecast_memory(
         recipe, subject.base, machine.dtype, machine.device, subject.stages
     )
-    most = memory.limit(recipe, machine)
+    most = memory.memory_limit_gib(recipe, machine)
     finding = f"about {need.total:.1f} GiB at its peak, {most:.1f} GiB may be used"
     hint = "lower train.micro_batch or max_tokens, or set gradient_checkpointing: true"
-    return Check("memory", finding, need.total <= most, hint)
+    return PreflightCheck("memory", finding, need.total <= most, hint)
 
 
-def disk(subject: Subject) -> Check:
+def check_disk_space(subject: PreflightInputs) -> PreflightCheck:
     """There is room for the checkpoints that are kept, one being written and the adapter."""
     recipe = subject.recipe
     need = memory.forecast_memory(recipe, subject.base, "float32", "cpu", subject.stages).optimizer
@@ -318,35 +318,35 @@ def disk(subject: Subject) -> Check:
         folder = folder.parent
     free = shutil.disk_usage(folder).free / GIB
     finding = f"{whole:.2f} GiB for checkpoints, {free:.1f} GiB free"
-    return Check("disk", finding, whole <= free, "free space, or keep fewer checkpoints")
+    return PreflightCheck("disk", finding, whole <= free, "free space, or keep fewer checkpoints")
 
 
-CHECKS: tuple[Callable[[Subject], Check], ...] = (
+CHECKS: tuple[Callable[[PreflightInputs], PreflightCheck], ...] = (
     trained_tokens,
-    end_of_turn,
+    check_end_of_turn,
     prompt_unlearnt,
-    template,
+    check_template,
     special_tokens,
-    lengths,
+    check_row_lengths,
     lost_evidence,
     control_tokens,
-    packaging,
+    check_packaging,
     memory_fits,
-    disk,
+    check_disk_space,
     adapter_reach,
     own_forward,
 )
 
 
-def _check(name: str, finding: str, rows: list[str], hint: str) -> Check:
-    return Check(name, finding, not rows, hint if rows else "", tuple(rows))
+def _check(name: str, finding: str, rows: list[str], hint: str) -> PreflightCheck:
+    return PreflightCheck(name, finding, not rows, hint if rows else "", tuple(rows))
 
 
-def _weight(row: Row) -> float:
+def _weight(row: TrainingRow) -> float:
     return float(row.trained) if row.weights is None else sum(row.weights)
 
 
-def _pairs(subject: Subject) -> Iterator[tuple[Example, Row]]:
+def _pairs(subject: PreflightInputs) -> Iterator[tuple[Example, TrainingRow]]:
     by_id = {example.id: example for example in subject.examples}
     return ((by_id[row.id], row) for row in subject.rows.kept)
 

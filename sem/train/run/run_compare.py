@@ -7,7 +7,7 @@ from typing import Any
 
 from sem.core import console, files, jsonio, manifest, state
 from sem.core import run as runs
-from sem.core.console import grid
+from sem.core.console import format_markdown_table
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
@@ -15,7 +15,7 @@ from sem.eval.answers import subject
 from sem.eval.report import compare as scoring
 from sem.eval.report import plots
 from sem.eval.stats import paired_stats
-from sem.train.tracking.trackers import flat
+from sem.train.tracking.trackers import flatten_values
 
 FORMAT = "train-compare.v1"
 TEMPLATE = Path(__file__).with_name("compare.html.j2")
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRun:
     """One run: its plan, its logged rows, its result when it is finished."""
 
     run: Run
@@ -54,7 +54,7 @@ class Side:
         return points
 
 
-def read_runs(project: Project, names: Sequence[str]) -> list[Side]:
+def read_runs(project: Project, names: Sequence[str]) -> list[ComparedRun]:
     """Return the runs called `names`, finished or not.
 
     Raise SemError when one is named twice or unknown.
@@ -64,17 +64,17 @@ def read_runs(project: Project, names: Sequence[str]) -> list[Side]:
     return [_side(runs.find_run(project, name, finished=False)) for name in names]
 
 
-def _side(run: Run) -> Side:
+def _side(run: Run) -> ComparedRun:
     plan = run.plan()
     assert run.folder is not None
     log = run.folder / "metrics.jsonl"
     rows = tuple(state.read_state_rows(log, state.LoggedStep)) if log.exists() else ()
     sealed = state.read_if_there(run.folder / manifest.NAME, state.FinishedRun)
-    return Side(run, plan, rows, sealed["result"] if sealed else None)
+    return ComparedRun(run, plan, rows, sealed["result"] if sealed else None)
 
 
 # What two runs must share for a figure of theirs to mean the same; why not, when they do not.
-SHARED: dict[str, tuple[str, Callable[[Side], Any]]] = {
+SHARED: dict[str, tuple[str, Callable[[ComparedRun], Any]]] = {
     "snapshot": ("snapshots", lambda s: s.plan["snapshot"]["sha256"]),
     "tasks": ("tasks or schemas", lambda s: s.plan["task_hashes"]),
     "base": ("base models", lambda s: s.plan["base_model"].get("revision")),
@@ -93,65 +93,71 @@ SAME_MACHINE = ("hardware",)
 
 
 @dataclass(frozen=True)
-class Figure:
+class ComparedFigure:
     """One row of the table: what it is called, how it is read, what must be the same."""
 
     label: str
-    value: Callable[[Side], Any]
+    value: Callable[[ComparedRun], Any]
     form: str = "{}"
     needs: tuple[str, ...] = ()
 
-    def shown(self, side: Side) -> str:
+    def shown(self, side: ComparedRun) -> str:
         """Return the figure of `side` as text; NONE where there is none."""
         value = self.value(side)
         return NONE if value is None else self.form.format(value)
 
 
 FIGURES = (
-    Figure("state", lambda s: "finished" if s.result else "unfinished"),
-    Figure("snapshot", lambda s: s.plan["snapshot"]["version"], "v{}"),
-    Figure("rows trained on", lambda s: s.plan["counts"]["train"]["examples"], "{:,}"),
-    Figure("tokens an epoch", lambda s: s.plan["counts"]["train"]["tokens"], "{:,}"),
-    Figure("steps", lambda s: s.plan["total_steps"], "{:,}"),
-    Figure("engine", lambda s: s.plan["engine"]),
-    Figure("last train loss", lambda s: s.last("loss"), "{:.4f}", (*SAME_TOKENS, "loss")),
-    Figure("last val loss", lambda s: s.last("eval_loss"), "{:.4f}", (*SAME_TOKENS, "val")),
-    Figure("best val loss", lambda s: s.best("eval_loss", False), "{:.4f}", (*SAME_TOKENS, "val")),
-    Figure(
+    ComparedFigure("state", lambda s: "finished" if s.result else "unfinished"),
+    ComparedFigure("snapshot", lambda s: s.plan["snapshot"]["version"], "v{}"),
+    ComparedFigure("rows trained on", lambda s: s.plan["counts"]["train"]["examples"], "{:,}"),
+    ComparedFigure("tokens an epoch", lambda s: s.plan["counts"]["train"]["tokens"], "{:,}"),
+    ComparedFigure("steps", lambda s: s.plan["total_steps"], "{:,}"),
+    ComparedFigure("engine", lambda s: s.plan["engine"]),
+    ComparedFigure("last train loss", lambda s: s.last("loss"), "{:.4f}", (*SAME_TOKENS, "loss")),
+    ComparedFigure(
+        "last val loss", lambda s: s.last("eval_loss"), "{:.4f}", (*SAME_TOKENS, "val")
+    ),
+    ComparedFigure(
+        "best val loss", lambda s: s.best("eval_loss", False), "{:.4f}", (*SAME_TOKENS, "val")
+    ),
+    ComparedFigure(
         "best val slot F1",
         lambda s: s.best("eval_slot_f1", True),
         "{:.4f}",
         (*SAME_DATA, "answers"),
     ),
-    Figure("kept step", lambda s: (s.result or {}).get("kept_step"), "{:,}"),
-    Figure("seconds", lambda s: _seconds(s), "{:,.0f}", SAME_MACHINE),
-    Figure("tokens/s", lambda s: _rate(s), "{:,.0f}", SAME_MACHINE),
-    Figure("peak memory, GiB", lambda s: s.best("peak_memory_gib", True), "{:.2f}", SAME_MACHINE),
-    Figure("adapter sha256", lambda s: (s.result or {}).get("adapter_sha256"), "{:.12}"),
-    Figure("git commit", lambda s: s.plan["source"]["commit"], "{:.10}"),
+    ComparedFigure("kept step", lambda s: (s.result or {}).get("kept_step"), "{:,}"),
+    ComparedFigure("seconds", lambda s: _seconds(s), "{:,.0f}", SAME_MACHINE),
+    ComparedFigure("tokens/s", lambda s: _rate(s), "{:,.0f}", SAME_MACHINE),
+    ComparedFigure(
+        "peak memory, GiB", lambda s: s.best("peak_memory_gib", True), "{:.2f}", SAME_MACHINE
+    ),
+    ComparedFigure("adapter sha256", lambda s: (s.result or {}).get("adapter_sha256"), "{:.12}"),
+    ComparedFigure("git commit", lambda s: s.plan["source"]["commit"], "{:.10}"),
 )
 
 
-def _val_rows(side: Side) -> list[Any]:
+def _val_rows(side: ComparedRun) -> list[Any]:
     recipe, counts = side.plan["recipe"], side.plan["counts"]["val"]
     # A seed chooses the rows only where fewer are taken than there are.
     is_sample = counts["examples"] == recipe["val_examples"]
     return [counts, recipe.get("data_seed", recipe["seed"]) if is_sample else None]
 
 
-def _seconds(side: Side) -> float | None:
+def _seconds(side: ComparedRun) -> float | None:
     stages = (side.result or {}).get("stages") or {}
     seconds = [stage["train_runtime"] for stage in stages.values() if "train_runtime" in stage]
     return sum(seconds) if seconds else (side.result or {}).get("train_runtime")
 
 
-def _rate(side: Side) -> float | None:
+def _rate(side: ComparedRun) -> float | None:
     rates = sorted(row["tokens_per_second"] for row in side.rows if "tokens_per_second" in row)
     # The median: a busy minute is no figure.
     return rates[len(rates) // 2] if rates else None
 
 
-def compared_runs(project: Project, sides: Sequence[Side]) -> Json:
+def compared_runs(project: Project, sides: Sequence[ComparedRun]) -> Json:
     """Return everything the table says, as one JSON value."""
     return {
         "format": FORMAT,
@@ -171,20 +177,20 @@ def compared_runs(project: Project, sides: Sequence[Side]) -> Json:
     }
 
 
-def recipe_differences(sides: Sequence[Side]) -> list[Json]:
+def recipe_differences(sides: Sequence[ComparedRun]) -> list[Json]:
     """Return the keys of the recipe that are not the same in all of `sides`."""
-    recipes = [dict(flat(side.plan["recipe"])) for side in sides]
+    recipes = [dict(flatten_values(side.plan["recipe"])) for side in sides]
     keys = sorted({key for recipe in recipes for key in recipe})
     rows = [{"key": key, "values": [recipe.get(key) for recipe in recipes]} for key in keys]
     return [row for row in rows if any(value != row["values"][0] for value in row["values"])]
 
 
-def _differs(sides: Sequence[Side], figure: Figure) -> list[str]:
+def _differs(sides: Sequence[ComparedRun], figure: ComparedFigure) -> list[str]:
     present_sides = [side for side in sides if figure.value(side) is not None]
-    return unlike(present_sides, figure.needs) if present_sides else []
+    return list_differing_needs(present_sides, figure.needs) if present_sides else []
 
 
-def unlike(sides: Sequence[Side], needs: Sequence[str]) -> list[str]:
+def list_differing_needs(sides: Sequence[ComparedRun], needs: Sequence[str]) -> list[str]:
     """Return what of `needs` is not the same in all of `sides`.
 
     Then the figure is not comparable.
@@ -196,13 +202,13 @@ def unlike(sides: Sequence[Side], needs: Sequence[str]) -> list[str]:
     ]
 
 
-def on_test(project: Project, before: Side, after: Side) -> Json:
+def on_test(project: Project, before: ComparedRun, after: ComparedRun) -> Json:
     """Return `after` minus `before` on test where both are scored on the same rows.
 
     Or why there is none.
     """
     test_result: Json = {"before": before.run.id, "after": after.run.id, "difference": None}
-    different = unlike((before, after), SAME_DATA)
+    different = list_differing_needs((before, after), SAME_DATA)
     if different:
         return test_result | {"reason": f"different {' and '.join(different)}"}
     for side in (before, after):
@@ -210,7 +216,7 @@ def on_test(project: Project, before: Side, after: Side) -> Json:
             return test_result | {"reason": f"{side.run.id} has no scores.json: `fab eval.report`"}
     try:
         scores = [
-            scoring.scored(subject.resolve_subject(project, side.run.id, "test", None))
+            scoring.score_run_answers(subject.resolve_subject(project, side.run.id, "test", None))
             for side in (before, after)
         ]
     except SemError as error:  # its answers are older than its adapter, say
@@ -219,7 +225,7 @@ def on_test(project: Project, before: Side, after: Side) -> Json:
     return test_result | {"reason": None, "difference": difference.as_json()}
 
 
-def test_sentence(test_result: Json) -> str:
+def describe_test_result(test_result: Json) -> str:
     """Return what `on_test` found, as a person reads it."""
     pair = f"{test_result['after']} against {test_result['before']} on test"
     difference = test_result["difference"]
@@ -233,7 +239,7 @@ def test_sentence(test_result: Json) -> str:
     return f"{pair}: slot accuracy {interval}, {of}{shows}"
 
 
-def notes(comparison: Json) -> list[str]:
+def list_comparison_notes(comparison: Json) -> list[str]:
     """Return what cannot be compared and why, a sentence each."""
     by_reason: dict[str, list[str]] = {}
     for row in comparison["figures"]:
@@ -259,11 +265,11 @@ def compare_table(comparison: Json) -> list[list[str]]:
     ]
 
 
-def write_run_comparison(project: Project, comparison: Json, sides: Sequence[Side]) -> Path:
+def write_run_comparison(project: Project, comparison: Json, sides: Sequence[ComparedRun]) -> Path:
     """Write compare.{json,md,html} of `comparison` below reports/SEM/compare/; the folder."""
     name = files.sha256_json(comparison["runs"])[:10]
     folder = project.reports / "compare" / name
-    files.write_file(folder / "compare.json", jsonio.pretty(comparison))
+    files.write_file(folder / "compare.json", jsonio.pretty_json(comparison))
     files.write_file(folder / "compare.md", compare_markdown(comparison))
     files.write_file(folder / "compare.html", compare_html(comparison, sides))
     return folder
@@ -274,18 +280,22 @@ def compare_markdown(comparison: Json) -> str:
     columns = ["what", *comparison["runs"]]
     inert = ([_inert(cell) for cell in row] for row in compare_table(comparison))
     lines = [f"# {comparison['sem']}: {len(comparison['runs'])} runs", ""]
-    lines += [grid([*map(_inert, columns)], inert), ""]
+    lines += [format_markdown_table([*map(_inert, columns)], inert), ""]
     lines += [
-        f"- {line}" for line in (*notes(comparison), *map(test_sentence, comparison["test"]))
+        f"- {line}"
+        for line in (
+            *list_comparison_notes(comparison),
+            *map(describe_test_result, comparison["test"]),
+        )
     ]
     return "\n".join(lines) + "\n"
 
 
 def _inert(cell: str) -> str:
-    return console.printable(cell).replace("|", "\\|")
+    return console.replace_control_characters(cell).replace("|", "\\|")
 
 
-def compare_html(comparison: Json, sides: Sequence[Side]) -> str:
+def compare_html(comparison: Json, sides: Sequence[ComparedRun]) -> str:
     """Return one page with the table and the curves of every run; no script, no request."""
     from jinja2 import Environment, StrictUndefined
 
@@ -295,8 +305,12 @@ def compare_html(comparison: Json, sides: Sequence[Side]) -> str:
     return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         found=comparison,
         rows=compare_table(comparison),
-        notes=[*notes(comparison), *map(test_sentence, comparison["test"])],
-        plots={label: plots.curves(line) for label, line in lines.items() if any(line.values())},
+        notes=[*list_comparison_notes(comparison), *map(describe_test_result, comparison["test"])],
+        plots={
+            label: plots.build_line_plot(line)
+            for label, line in lines.items()
+            if any(line.values())
+        },
     )
 
 

@@ -43,25 +43,25 @@ def apply_updates(target: Run, changes: Sequence[str]) -> list[tuple[str, Any, A
         raise SemError(
             f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
         )
-    with files.lock(target.folder.parent / f".{target.id}.lock", f"run {target.id}"):
+    with files.lock_file(target.folder.parent / f".{target.id}.lock", f"run {target.id}"):
         plan = target.plan()
         recipe = copy.deepcopy(plan["recipe"])
         changed = []
         for change in changes:
-            key = settings.override(recipe, _key(change))
+            key = settings.apply_override(recipe, _key(change))
             before, after = _at(plan["recipe"], key), _at(recipe, key)
             if before != after:
                 _check(target, key)
                 changed.append((key, before, after))
         settings.build_settings(Recipe, recipe, f"{target.id}/run.json: recipe")
         entry = {
-            "at": provenance.now().isoformat(),
+            "at": provenance.utc_now().isoformat(),
             "after_step": _step(target),
             "set": {key: after for key, _, after in changed},
         }
         if changed:
             plan |= {"recipe": recipe, "updates": [*plan.get("updates", []), entry]}
-            files.write_file(target.folder / "run.json", jsonio.pretty(plan))
+            files.write_file(target.folder / "run.json", jsonio.pretty_json(plan))
     return changed
 
 

@@ -94,7 +94,7 @@ class Sweep:
         ]
 
 
-class Asked:
+class PointTrial:
     """One point under way."""
 
     def __init__(self, study: Any, trial: Any) -> None:
@@ -120,7 +120,7 @@ class Asked:
             self.study.tell(self.trial, state=ended)
 
 
-def asked(sweep: Sweep, journal: Path) -> Iterator[Asked]:
+def propose_points(sweep: Sweep, journal: Path) -> Iterator[PointTrial]:
     """Yield the points still to be tried, one after the other; each is told before the next."""
     import optuna
 
@@ -130,7 +130,7 @@ def asked(sweep: Sweep, journal: Path) -> Iterator[Asked]:
     while _waiting(study) or (sweep.method == "tpe" and len(_told(study)) < sweep.points):
         # A seed for each point: one sampler's state would not outlive a kill.
         study.sampler = optuna.samplers.TPESampler(seed=sweep.search_seed + len(_told(study)))
-        yield Asked(study, study.ask(_distributions(sweep)))
+        yield PointTrial(study, study.ask(_distributions(sweep)))
 
 
 def _study(sweep: Sweep, journal: Path) -> Any:
@@ -141,7 +141,7 @@ def _study(sweep: Sweep, journal: Path) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # The folder is locked by us: a lock that is still there, or half a line, is a killed writer's.
     Path(f"{journal}.lock").unlink(missing_ok=True)
-    with files.appending(journal):
+    with files.open_for_append(journal):
         pass
     backend = JournalFileBackend(str(journal), JournalFileOpenLock(str(journal)))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3) if sweep.prune else None

@@ -19,25 +19,25 @@ from sem.train.engine.trainer import NotFinite
 from sem.train.recipe import Recipe
 from sem.train.run import memory, plan
 from sem.train.sweep import search, sweep_points
-from sem.train.sweep.search import METRICS, Asked, Point, Sweep
-from sem.train.sweep.sweep_points import Table, Trained, Tried
+from sem.train.sweep.search import METRICS, Point, PointTrial, Sweep
+from sem.train.sweep.sweep_points import PointResult, PointRun, SweepTable
 
 
-class Unfit(Exception):
+class UntrainablePointError(Exception):
     """One point cannot be trained here; another may."""
 
 
-def run_sweep(project: Project, version: int | None) -> tuple[Table, Path]:
+def run_sweep(project: Project, version: int | None) -> tuple[SweepTable, Path]:
     """Try what is still to be tried of `project`'s sweep.yaml; the table and its folder."""
     sweep = load_sweep(project)
     frozen = snapshot.load_snapshot(project, version)
     facts = {"version": frozen.version, "sha256": frozen.sha256}
     name = _name(project, sweep, facts)
     folder = project.adapters.parent / "sweeps" / name
-    with files.lock(folder / ".lock", f"sweep {name}"):
+    with files.lock_file(folder / ".lock", f"sweep {name}"):
         outcomes = _known(folder)
-        for trial in search.asked(sweep, folder / "journal.log"):
-            console.note(
+        for trial in search.propose_points(sweep, folder / "journal.log"):
+            console.print_note(
                 f"sweep {name}, point {len(outcomes) + 1}: {sweep_points.point_words(trial.point)}"
             )
             outcome = _point(project, trial, sweep, frozen.version, name)
@@ -47,8 +47,8 @@ def run_sweep(project: Project, version: int | None) -> tuple[Table, Path]:
             ]
             files.write_rows(folder / "points.jsonl", [asdict(outcome) for outcome in outcomes])
             trial.tell(outcome.mean if outcome.state == "complete" else None, outcome.state)
-        table = Table(project.sem, name, sweep, facts, tuple(outcomes))
-        files.write_file(folder / "sweep.json", jsonio.pretty(sweep_points.sweep_json(table)))
+        table = SweepTable(project.sem, name, sweep, facts, tuple(outcomes))
+        files.write_file(folder / "sweep.json", jsonio.pretty_json(sweep_points.sweep_json(table)))
         if table.complete:
             files.write_file(
                 folder / "best.yaml", sweep_points.point_yaml(table.complete[0].point)
@@ -82,23 +82,25 @@ def _name(project: Project, sweep: Sweep, facts: dict[str, object]) -> str:
     return files.sha256_json([*marks, facts, tasks])[:10]
 
 
-def _known(folder: Path) -> list[Tried]:
+def _known(folder: Path) -> list[PointResult]:
     path = folder / "points.jsonl"
     return sweep_points.from_rows(list(files.read_rows(path))) if path.exists() else []
 
 
-def _point(project: Project, trial: Asked, sweep: Sweep, version: int, name: str) -> Tried:
-    runs: list[Trained] = []
+def _point(
+    project: Project, trial: PointTrial, sweep: Sweep, version: int, name: str
+) -> PointResult:
+    runs: list[PointRun] = []
     try:
         for seed in sweep.seeds:
             run = _trained(project_at_point(project, trial.point, seed), version, name)
-            runs.append(Trained(run.id, seed, value(run, sweep.metric), _seconds(run)))
+            runs.append(PointRun(run.id, seed, read_run_metric(run, sweep.metric), _seconds(run)))
             if len(runs) == 1 and trial.is_hopeless(runs[0].value):
-                return Tried(trial.point, "pruned", tuple(runs), "its first seed")
-    except Unfit as unfit:
-        console.note(f"{sweep_points.point_words(trial.point)}: left out: {unfit}")
-        return Tried(trial.point, "failed", tuple(runs), str(unfit))
-    return Tried(trial.point, "complete", tuple(runs))
+                return PointResult(trial.point, "pruned", tuple(runs), "its first seed")
+    except UntrainablePointError as unfit:
+        console.print_note(f"{sweep_points.point_words(trial.point)}: left out: {unfit}")
+        return PointResult(trial.point, "failed", tuple(runs), str(unfit))
+    return PointResult(trial.point, "complete", tuple(runs))
 
 
 def _trained(project: Project, version: int, name: str) -> Run:
@@ -111,23 +113,23 @@ def _trained(project: Project, version: int, name: str) -> Run:
     except Busy:
         raise
     except SemError as error:  # the preflight of this point
-        raise Unfit(error.message) from error
+        raise UntrainablePointError(error.message) from error
     if run.is_finished:
         return run
     try:
         plan.train_prepared(project, run, resume=False)
     except NotFinite as error:
-        raise Unfit(error.message) from error
+        raise UntrainablePointError(error.message) from error
     except SemError as error:
         if error.__cause__ is None or not memory.is_out_of_memory(error.__cause__):
             raise
-        raise Unfit(error.message) from error
+        raise UntrainablePointError(error.message) from error
     finally:
         gc.collect()
     return run
 
 
-def value(run: Run, metric: str) -> float:
+def read_run_metric(run: Run, metric: str) -> float:
     """Return `metric` of `run` on val at the step whose weights were kept."""
     key, folder = METRICS[metric][0], _folder(run)
     logged = state.read_state_rows(folder / "metrics.jsonl", state.LoggedStep)

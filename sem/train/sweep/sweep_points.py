@@ -13,7 +13,7 @@ COLUMNS = ("point", "mean", "min", "max", "seeds", "seconds a run", "state")
 
 
 @dataclass(frozen=True)
-class Trained:
+class PointRun:
     """One run of a point; value: the metric on val at the step that was kept."""
 
     run: str
@@ -23,12 +23,12 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Tried:
+class PointResult:
     """A point with its runs; state: complete, pruned or failed, and why."""
 
     point: Point
     state: str
-    runs: tuple[Trained, ...] = ()
+    runs: tuple[PointRun, ...] = ()
     reason: str = ""
 
     @property
@@ -46,23 +46,23 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Table:
+class SweepTable:
     """All points of a sweep on one snapshot."""
 
     sem: str
     name: str
     sweep: Sweep
     snapshot: dict[str, Any]
-    tried: tuple[Tried, ...]
+    tried: tuple[PointResult, ...]
 
     @property
-    def complete(self) -> list[Tried]:
+    def complete(self) -> list[PointResult]:
         """Points with a value for every seed, best first."""
         whole = [point for point in self.tried if point.state == "complete"]
         return sorted(whole, key=lambda point: point.mean, reverse=self.sweep.greater_is_better)
 
     @property
-    def rest(self) -> list[Tried]:
+    def rest(self) -> list[PointResult]:
         """Points that were pruned or failed."""
         return [point for point in self.tried if point.state != "complete"]
 
@@ -72,12 +72,12 @@ def point_words(point: Point) -> str:
     return " ".join(f"{key}={jsonio.canonical_json(value)}" for key, value in point.items())
 
 
-def point_rows(table: Table) -> list[tuple[str, ...]]:
+def point_rows(table: SweepTable) -> list[tuple[str, ...]]:
     """COLUMNS of every point, best first."""
     return [_row(point) for point in (*table.complete, *table.rest)]
 
 
-def _row(point: Tried) -> tuple[str, ...]:
+def _row(point: PointResult) -> tuple[str, ...]:
     state = f"{point.state}: {point.reason}" if point.reason else point.state
     if not point.runs:
         return (point.name, "-", "-", "-", "0", "-", state)
@@ -92,7 +92,7 @@ def _row(point: Tried) -> tuple[str, ...]:
     )
 
 
-def verdict(table: Table) -> str:
+def describe_best_point(table: SweepTable) -> str:
     """Return whether the best point is beyond the spread of the second over seeds, in one
     sentence.
     """
@@ -118,11 +118,11 @@ def verdict(table: Table) -> str:
     )
 
 
-def _overlap(first: Tried, second: Tried) -> bool:
+def _overlap(first: PointResult, second: PointResult) -> bool:
     return min(first.values) <= max(second.values) and min(second.values) <= max(first.values)
 
 
-def caveat(table: Table) -> str:
+def sweep_caveat(table: SweepTable) -> str:
     """Return what the figures are, and what they are not."""
     return (
         f"{table.sweep.metric} on val of snapshot v{table.snapshot['version']}, "
@@ -131,7 +131,7 @@ def caveat(table: Table) -> str:
     )
 
 
-def sweep_json(table: Table) -> dict[str, Any]:
+def sweep_json(table: SweepTable) -> dict[str, Any]:
     """sweep.json: every point with its runs, the best and what is shown."""
     points = table.complete
     return {
@@ -143,11 +143,11 @@ def sweep_json(table: Table) -> dict[str, Any]:
         "part": "val",
         "points": [_entry(point) for point in (*points, *table.rest)],
         "best": points[0].point if points else None,
-        "verdict": verdict(table),
+        "verdict": describe_best_point(table),
     }
 
 
-def _entry(point: Tried) -> dict[str, Any]:
+def _entry(point: PointResult) -> dict[str, Any]:
     entry = {
         "set": point.point,
         "state": point.state,
@@ -180,6 +180,9 @@ def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}: {jsonio.canonical_json(value)}"
 
 
-def from_rows(rows: Sequence[dict[str, Any]]) -> list[Tried]:
+def from_rows(rows: Sequence[dict[str, Any]]) -> list[PointResult]:
     """Points as `asdict` wrote them."""
-    return [Tried(**{**row, "runs": tuple(Trained(**run) for run in row["runs"])}) for row in rows]
+    return [
+        PointResult(**{**row, "runs": tuple(PointRun(**run) for run in row["runs"])})
+        for row in rows
+    ]

@@ -37,4 +37,4 @@ def clean_tracked_text(text: str) -> str:
     """Return `text` on one short line, without keys and without what stands before the @ of an
     address.
     """
-    return USER.sub("//", redact.redacted(" ".join(text.split())))[:200]
+    return USER.sub("//", redact.redact_secrets(" ".join(text.split())))[:200]

@@ -53,7 +53,7 @@ class Wandb:
         except wandb.errors.Error as error:
             if self.mode == "offline":
                 raise
-            console.note(
+            console.print_note(
                 f"wandb: {clean_tracked_text(str(error))}; "
                 "it is kept offline: `wandb sync` sends it later"
             )
@@ -112,7 +112,7 @@ class Mlflow:
         tags["sem.snapshot"] = facts["snapshot"]["sha256"]
         run = self.client.create_run(experiment, tags=tags, run_name=self.run_id)
         self.id = run.info.run_id
-        params = [Param(name, str(value)[:6000]) for name, value in flat(facts)]
+        params = [Param(name, str(value)[:6000]) for name, value in flatten_values(facts)]
         # What one request may hold.
         for start in range(0, len(params), 100):
             self.client.log_batch(self.id, params=params[start : start + 100])
@@ -150,10 +150,10 @@ class Mlflow:
 MAKERS: dict[str, Callable[[Tracking, str, str], Tracker]] = {"wandb": Wandb, "mlflow": Mlflow}
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_values(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the leaves of `values` under dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{before}{name}.")
+            yield from flatten_values(value, f"{before}{name}.")
         else:
             yield f"{before}{name}", value

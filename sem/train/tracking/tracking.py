@@ -87,7 +87,7 @@ def tracked_facts(run: Run) -> dict[str, Any]:
 
 
 @contextmanager
-def following(run: Run, where: Tracking) -> Iterator["Following"]:
+def open_trackers(run: Run, where: Tracking) -> Iterator["OpenTrackers"]:
     """The trackers of `run`, open as long as this is; of several processes the first has them."""
     from sem.train.tracking import trackers
 
@@ -95,7 +95,7 @@ def following(run: Run, where: Tracking) -> Iterator["Following"]:
     active_trackers = {
         name: trackers.MAKERS[name](where, run.id, mode) for name, mode in active.items()
     }
-    follower = Following(active_trackers, (run.folder or Path()) / LEDGER)
+    follower = OpenTrackers(active_trackers, (run.folder or Path()) / LEDGER)
     follower.open(tracked_facts(run) if active_trackers else {})
     try:
         yield follower
@@ -105,7 +105,7 @@ def following(run: Run, where: Tracking) -> Iterator["Following"]:
     follower.close(True)
 
 
-class Following:
+class OpenTrackers:
     """Open trackers and what each has; one that fails is said once, counted, and stops nothing."""
 
     def __init__(self, trackers: dict[str, Tracker], ledger: Path) -> None:
@@ -140,7 +140,7 @@ class Following:
             if self.failed[name] < PATIENCE or not self.missing[name]:
                 self._tried(name, "close", is_good)
             if self.missing[name]:
-                console.note(
+                console.print_note(
                     f"{name}: {self.missing[name]} rows were not taken; metrics.jsonl has them all"
                 )
 
@@ -173,7 +173,7 @@ class Following:
         had = self.had.get(name, {"step": -1, "names": []})
         names = had["names"] if had["step"] == step else []
         self.had[name] = {"step": step, "names": sorted({*names, *values})}
-        files.write_file(self.ledger, jsonio.pretty(self.had))
+        files.write_file(self.ledger, jsonio.pretty_json(self.had))
 
     def _tried(self, name: str, verb: str, *values: Any) -> bool:
         try:
@@ -181,7 +181,7 @@ class Following:
         except Exception as error:  # each library has its own, and none may stop training
             if not self.failed[name]:
                 message = f"{type(error).__name__}: {clean_tracked_text(str(error))}"
-                console.note(f"{name}: {verb}: {message}; training goes on")
+                console.print_note(f"{name}: {verb}: {message}; training goes on")
             self.failed[name] += 1
             return False
         return True

@@ -12,8 +12,8 @@ from rowmaker import copied
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.augment import augment, page_edits
-from sem.dataset.augment.augment import Wanted
-from sem.dataset.augment.page_edits import Page
+from sem.dataset.augment.augment import VariantOptions
+from sem.dataset.augment.page_edits import EditablePage
 from sem.dataset.clean import grounding
 from sem.dataset.html import markup
 from sem.dataset.split import snapshot
@@ -34,7 +34,7 @@ def shop(master, tmp_path) -> Project:
 
 
 def test_variants_keep_the_answer_and_change_the_input(shop):
-    done = augment.write_variants(shop, None, Wanted(each=6))
+    done = augment.write_variants(shop, None, VariantOptions(each=6))
     train = kettles.rows(shop, "train")
     made = list(augment.read_variants(shop, snapshot.load_snapshot(shop, None)))
 
@@ -46,7 +46,7 @@ def test_variants_keep_the_answer_and_change_the_input(shop):
         assert example.meta["augmented"]["seed"] == 0
         assert example.output_json == origin["output_json"]
         assert example.input_text != origin["input_text"]
-        text = grounding.Text(example.input_text)
+        text = grounding.SearchableText(example.input_text)
         assert all(
             grounding.is_grounded(v, text) for _, v in grounding.scalar_leaves(example.output_json)
         )
@@ -58,7 +58,7 @@ def test_val_and_test_are_neither_read_nor_reached(shop, monkeypatch):
     monkeypatch.setattr(
         snapshot.Snapshot, "examples", lambda self, part: read.append(part) or real(self, part)
     )
-    augment.write_variants(shop, None, Wanted(each=6))
+    augment.write_variants(shop, None, VariantOptions(each=6))
 
     assert set(read) == {"train"}
     others = {**kettles.rows(shop, "val"), **kettles.rows(shop, "test")}
@@ -68,13 +68,17 @@ def test_val_and_test_are_neither_read_nor_reached(shop, monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_order_and_another_seed_others(shop):
-    first = augment.write_variants(shop, None, Wanted(each=3)).facts["sha256"]
-    other = augment.write_variants(shop, None, Wanted(each=3, seed=1)).facts["sha256"]
+    first = augment.write_variants(shop, None, VariantOptions(each=3)).facts["sha256"]
+    other = augment.write_variants(shop, None, VariantOptions(each=3, seed=1)).facts["sha256"]
     shop.store.unlink()
     backwards = [kettles.page(s, n) for s in range(11, -1, -1) for n in (2, 0, 1)]
     store.append_store_rows(shop.store, backwards)
 
-    assert augment.write_variants(shop, None, Wanted(each=3)).facts["sha256"] == first != other
+    assert (
+        augment.write_variants(shop, None, VariantOptions(each=3)).facts["sha256"]
+        == first
+        != other
+    )
 
 
 def test_a_row_that_changed_in_the_store_has_no_variants_and_is_counted(shop):
@@ -84,7 +88,7 @@ def test_a_row_that_changed_in_the_store_has_no_variants_and_is_counted(shop):
     row = RawRow(changed.id, "price", html, changed.reference, changed.metadata)
     store.append_store_rows(shop.store, [row], "replace")
 
-    done = augment.write_variants(shop, None, Wanted())
+    done = augment.write_variants(shop, None, VariantOptions())
 
     assert done.facts["refused"]["row_differs_from_snapshot"] == 1
     made = augment.read_variants(shop, snapshot.load_snapshot(shop, None))
@@ -111,7 +115,7 @@ def test_before_there_are_variants_the_job_is_named(shop):
 
 def test_an_unknown_kind_names_the_nearest():
     with pytest.raises(SemError) as caught:
-        Wanted(kinds=("shufle",))
+        VariantOptions(kinds=("shufle",))
 
     assert str(caught.value.message) == "no kind of variant 'shufle'"
     assert "shuffle" in caught.value.hint
@@ -121,7 +125,9 @@ LIST = "<ul><li>a1x</li><li>b2y</li><li>c3z</li><li>d4w</li></ul>"
 
 
 def edited(kind: str, source: str, reference=None, seed: int = 1, **more) -> str | None:
-    return page_edits.KINDS[kind](Page(source, reference or {}, **more), random.Random(seed))
+    return page_edits.KINDS[kind](
+        EditablePage(source, reference or {}, **more), random.Random(seed)
+    )
 
 
 def test_siblings_move_but_not_where_they_hold_an_answer_or_are_ordered():
@@ -181,7 +187,7 @@ def test_a_text_that_is_no_page_has_no_markup_to_edit(kind):
 def test_code_and_comments_are_passed_over():
     source = "<script>if (a<b) x='</p>'</script><!-- <p> --><title><b></title><p>y</p>"
 
-    assert [tag.name for tag in page_edits.scan(source)] == ["script", "title", "p", "p"]
+    assert [tag.name for tag in page_edits.scan_tags(source)] == ["script", "title", "p", "p"]
 
 
 BITS = (
@@ -198,13 +204,13 @@ def test_no_page_is_too_broken_to_edit_and_then_to_clean(source, kind, seed):
     once = edited(kind, f"<body>{source}", reference, seed)
 
     assert once == edited(kind, f"<body>{source}", reference, seed)
-    assert once is None or markup.simplify(once).text == markup.simplify(once).text
+    assert once is None or markup.simplify_page(once).text == markup.simplify_page(once).text
 
 
 @pytest.mark.parametrize("bomb", ["<", "<div>", "<li>a</li>", '<a b="', "<!--", "<b></i>", "</p>"])
 def test_scanning_takes_linear_time(bomb):
     def work(count: int) -> None:
-        page_edits.siblings(bomb * count, page_edits.SHUFFLED)
+        page_edits.find_sibling_runs(bomb * count, page_edits.SHUFFLED)
         list(page_edits.shown_texts(bomb * count))
 
     # Linear is 4, quadratic 16.
@@ -212,7 +218,7 @@ def test_scanning_takes_linear_time(bomb):
 
 
 def test_a_row_has_as_many_variants_as_were_asked_for_where_that_many_differ(shop):
-    done = augment.write_variants(shop, None, Wanted(each=1))
+    done = augment.write_variants(shop, None, VariantOptions(each=1))
     variants = augment.read_variants(shop, snapshot.load_snapshot(shop, None))
     made = [example.meta["augmented"]["of"] for example in variants]
 

@@ -17,10 +17,10 @@ from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import taught_text
 from sem.dataset.augment import negatives
-from sem.dataset.augment.negatives import Case
+from sem.dataset.augment.negatives import NegativeCase
 from sem.dataset.clean import clean
 from sem.dataset.ingest import importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.split import snapshot
 
 
@@ -44,13 +44,13 @@ BROKEN = {
 }
 
 
-def case(answer=ANSWER, others=(), text="A-17 by Acme, 12.5, red, blue") -> Case:
+def case(answer=ANSWER, others=(), text="A-17 by Acme, 12.5, red, blue") -> NegativeCase:
     examples = [Example("a", "t", text, answer)]
     examples += [Example(f"b{n}", "t", "", other) for n, other in enumerate(others)]
-    return Case(examples[0], negatives.collected(iter(examples)))
+    return NegativeCase(examples[0], negatives.collect_reference_corpus(iter(examples)))
 
 
-def made(kind: str, one: Case, seed: int = 0):
+def made(kind: str, one: NegativeCase, seed: int = 0):
     return negatives.KINDS[kind](one, random.Random(seed))
 
 
@@ -192,7 +192,7 @@ WRONG = {"price": 99.0, "sku": "A-17", "tags": ["red"], "seller": {"name": "Acme
 )
 def test_the_wrong_answers_of_a_row_become_its_pairs_first(given, texts, refused):
     example = Example("a", "t", "A-17 by Acme", ANSWER, negative_examples=given)
-    one = Case(example, negatives.collected(iter([example])))
+    one = NegativeCase(example, negatives.collect_reference_corpus(iter([example])))
     counted = Counter()
 
     found = list(negatives.wrong_answers_of(one, 3, 0, counted))
@@ -206,7 +206,11 @@ def test_wrong_answers_that_were_imported_are_rejected_sides_of_the_written_pair
     path = next(shop.processed.glob("train.v*.jsonl"))
     rows = [jsonio.parse_json(line) for line in path.read_text("utf-8").splitlines()]
     example = Example(**(rows[0] | {"negative_examples": ["I cannot read this page."]}))
-    found = list(negatives.wrong_answers_of(Case(example, negatives.Known()), 1, 0, Counter()))
+    found = list(
+        negatives.wrong_answers_of(
+            NegativeCase(example, negatives.ReferenceCorpus()), 1, 0, Counter()
+        )
+    )
 
     pair = negatives.negative_pair_row(example, found[0], Counter())
 
@@ -228,9 +232,9 @@ def test_wrong_answers_of_a_file_come_to_the_preferences_file(tmp_path):
         for one in shops(9, 2)
     ]
     files.write_rows(tmp_path / "rows.jsonl", lines)
-    importers.import_file(made, tmp_path / "rows.jsonl", Options())
+    importers.import_file(made, tmp_path / "rows.jsonl", ImportOptions())
     clean.clean_store(made)
-    snapshot.freeze_snapshot(made, provenance.now())
+    snapshot.freeze_snapshot(made, provenance.utc_now())
     frozen = snapshot.load_snapshot(made)
 
     negatives.write_negative_pairs(made, None, 2, 0)
@@ -263,7 +267,11 @@ def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
     example = Example("a", "t", "A-17 by Acme", ANSWER, meta, negative_examples=[given])
     counted = Counter()
 
-    found = list(negatives.wrong_answers_of(Case(example, negatives.Known()), 1, 0, counted))
+    found = list(
+        negatives.wrong_answers_of(
+            NegativeCase(example, negatives.ReferenceCorpus()), 1, 0, counted
+        )
+    )
 
     assert counted["given:is_equal"] == is_right
     assert [each.text == taught_text(given) for each in found] == [not is_right]
@@ -271,11 +279,11 @@ def test_a_further_right_answer_of_a_row_is_no_rejected_side(given, is_right):
 
 def test_a_made_answer_that_an_alternative_makes_right_is_refused_and_counted():
     meta = {"alternatives": {"sku": ["Q-1"]}}
-    others = negatives.Known(values={("t", ("sku",)): ["Q-1"]})
+    others = negatives.ReferenceCorpus(values={("t", ("sku",)): ["Q-1"]})
     example = Example("a", "t", "A-17 or Q-1", {"sku": "A-17"}, meta)
     counted = Counter()
 
-    found = list(negatives.wrong_answers_of(Case(example, others), 99, 0, counted))
+    found = list(negatives.wrong_answers_of(NegativeCase(example, others), 99, 0, counted))
 
     assert '{"sku":"Q-1"}' not in {negative.text for negative in found}
     assert counted["other_row:is_equal"] == 1

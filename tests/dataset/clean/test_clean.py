@@ -20,7 +20,7 @@ from sem.core.errors import SemError
 from sem.dataset.clean import clean, validation
 from sem.dataset.config import Clean, Dataset, Split, TaskOptions
 from sem.dataset.ingest import importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.store import store
 
 PAGE = "URL: https://www.shopa.example/p/1\n\n<html><body>"
@@ -210,7 +210,7 @@ def test_absent_nulls_are_filled_however_the_schema_allows_null(tmp_path, shared
     folder = shared / "findings" / "pydantic-nulls"
     spec = json.loads((folder / task).read_text("utf-8"))
     made = project(tmp_path, "clean: {tasks: {price: {nulls: fill}}}", **spec)
-    importers.import_file(made, folder / rows, Options())
+    importers.import_file(made, folder / rows, ImportOptions())
 
     clean.clean_store(made)
 

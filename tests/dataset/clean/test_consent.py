@@ -41,13 +41,13 @@ CASES = [
 
 @pytest.mark.parametrize(("meta", "policy", "reason"), CASES)
 def test_policy_judges_a_row(meta: dict[str, Any], policy: Consent, reason: str | None) -> None:
-    assert consent.reason(meta, policy, TODAY) == reason
+    assert consent.consent_refusal_reason(meta, policy, TODAY) == reason
     assert reason is None or reason in validation.REASONS
 
 
 def test_without_a_date_expiry_cannot_be_judged() -> None:
     with pytest.raises(SemError, match="consent_expires cannot be judged: no date was given"):
-        consent.reason({"consent_expires": "2026-05-03"}, ANY, "")
+        consent.consent_refusal_reason({"consent_expires": "2026-05-03"}, ANY, "")
 
 
 def test_cleaning_rejects_counts_and_keeps_one_spelling(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_cleaning_rejects_counts_and_keeps_one_spelling(tmp_path: Path) -> None:
     }
     made = fill(project(tmp_path), *(row(n, metadata=json.dumps(m)) for n, m in metas.items()))
 
-    done = clean.clean_store(made, clean.How(today=TODAY))
+    done = clean.clean_store(made, clean.CleaningOptions(today=TODAY))
 
     assert done.tally.reasons == {"consent_denied": 1, "consent_expired": 1}
     kept = {one["id"]: one["meta"] for one in read(done.path)}
@@ -77,7 +77,7 @@ def test_a_policy_is_read_from_dataset_yaml(tmp_path: Path) -> None:
     made = project(tmp_path, "clean:\n  consent: {require: granted, licenses: [cc-by-4.0]}\n")
     fill(made, row("a1"), row("b1", metadata='{"consent": "granted", "license": "CC-BY-4.0"}'))
 
-    done = clean.clean_store(made, clean.How(today=TODAY))
+    done = clean.clean_store(made, clean.CleaningOptions(today=TODAY))
 
     assert done.tally.reasons == {"consent_missing": 1}
 
@@ -86,4 +86,4 @@ def test_an_unknown_word_in_the_policy_names_its_place(tmp_path: Path) -> None:
     made = fill(project(tmp_path, "clean:\n  consent: {require: always}\n"), row("a1"))
 
     with pytest.raises(SemError, match=r"clean\.consent\.require"):
-        clean.clean_store(made, clean.How(today=TODAY))
+        clean.clean_store(made, clean.CleaningOptions(today=TODAY))

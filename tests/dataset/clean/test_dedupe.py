@@ -8,19 +8,21 @@ from sem.core.example import Example
 from sem.dataset.clean import dedupe
 
 
-def entries(rows: list[tuple[str, str, str]]) -> list[dedupe.Entry]:
+def entries(rows: list[tuple[str, str, str]]) -> list[dedupe.SpillEntry]:
     """Return rows as (id, input, answer); an empty input means that the row was refused before."""
     made = []
     for offset, (name, page, answer) in enumerate(rows):
         example = Example(name, "t", page, answer) if page else None
-        row = dedupe.digest(repr((page, answer)))
+        row = dedupe.digest_text(repr((page, answer)))
         keys = (dedupe.input_key(example), dedupe.answer_key(example)) if example else ()
-        made.append(dedupe.Entry(name, row, offset, *keys))
+        made.append(dedupe.SpillEntry(name, row, offset, *keys))
     return made
 
 
-def verdicts(given: list[dedupe.Entry], conflicts: str) -> list[tuple[dedupe.Entry, str | None]]:
-    with dedupe.Index() as index:
+def verdicts(
+    given: list[dedupe.SpillEntry], conflicts: str
+) -> list[tuple[dedupe.SpillEntry, str | None]]:
+    with dedupe.SpillIndex() as index:
         for entry in given:
             index.add(entry)
         return [(entry, reason) for entry, reason, _ in index.verdicts(conflicts)]

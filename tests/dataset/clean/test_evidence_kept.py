@@ -90,12 +90,12 @@ def test_a_budget_in_tokens_holds_and_keeps_what_tells_most(tmp_path, tokenizer,
     settings = f"clean: {{default: {{max_tokens: {limit}}}}}\n"
     made = fill(project(tmp_path, settings), row("a1", input_text=page))
 
-    clean.clean_store(made, clean.How(tokenizer=tokenizer))
+    clean.clean_store(made, clean.CleaningOptions(tokenizer=tokenizer))
 
     [one] = read(made.processed / clean.NAME)
-    assert tokens.counter(tokenizer)(one["input_text"]) <= limit
-    assert one["meta"]["tokens_after"] == tokens.counter(tokenizer)(one["input_text"])
-    assert one["meta"]["tokens_before"] == tokens.counter(tokenizer)(page)
+    assert tokens.make_token_counter(tokenizer)(one["input_text"]) <= limit
+    assert one["meta"]["tokens_after"] == tokens.make_token_counter(tokenizer)(one["input_text"])
+    assert one["meta"]["tokens_before"] == tokens.make_token_counter(tokenizer)(page)
     assert "Mug a1" in one["input_text"]
     assert "$4.50" in one["input_text"]
 
@@ -114,7 +114,7 @@ def test_a_page_type_may_have_its_own_budget(tmp_path, tokenizer):
     ]
     made = fill(project(tmp_path, settings, io_schema=SPEC["io_schema"]), *rows)
 
-    clean.clean_store(made, clean.How(tokenizer=tokenizer))
+    clean.clean_store(made, clean.CleaningOptions(tokenizer=tokenizer))
 
     sizes = {r["id"]: r["meta"]["tokens_after"] for r in read(made.processed / clean.NAME)}
     assert sizes["a1"] <= 60 < sizes["b1"] <= 300

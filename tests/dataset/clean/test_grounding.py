@@ -3,7 +3,7 @@
 import pytest
 
 from sem.dataset.clean import grounding
-from sem.dataset.clean.grounding import Text
+from sem.dataset.clean.grounding import SearchableText
 
 FOUND = [
     ("Blue Mug", "the BLUE  mug"),
@@ -44,12 +44,12 @@ ABSENT = [
 
 @pytest.mark.parametrize(("value", "text"), FOUND)
 def test_a_value_that_is_there_is_found(value, text):
-    assert grounding.is_grounded(value, Text(text))
+    assert grounding.is_grounded(value, SearchableText(text))
 
 
 @pytest.mark.parametrize(("value", "text"), ABSENT)
 def test_a_value_that_is_not_there_is_not_found(value, text):
-    assert not grounding.is_grounded(value, Text(text))
+    assert not grounding.is_grounded(value, SearchableText(text))
 
 
 def test_code_is_no_evidence_but_linked_data_and_attributes_are():
@@ -73,7 +73,7 @@ def test_only_what_can_be_looked_for_is_a_leaf():
 
 
 def test_survival_counts_what_was_there_and_what_is_left():
-    counts = grounding.survival({"t": ["Mug", "Cup", "Jar"]}, "<p>Mug <b>Cup</b>", "Mug")
+    counts = grounding.measure_survival({"t": ["Mug", "Cup", "Jar"]}, "<p>Mug <b>Cup</b>", "Mug")
 
     assert counts == {"t": [3, 2, 1, 1]}
 
@@ -97,4 +97,4 @@ def test_unclosed_code_takes_linear_time(opened):
     ],
 )
 def test_a_value_stands_as_written_after_normalising_or_not_at_all(value, text, stands):
-    assert grounding.how(value, grounding.Text(text)) == stands
+    assert grounding.classify_grounding(value, grounding.SearchableText(text)) == stands

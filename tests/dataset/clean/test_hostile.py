@@ -9,7 +9,7 @@ from rowmaker import project, read
 from sem.core.errors import SemError
 from sem.dataset.clean import clean
 from sem.dataset.ingest import importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 
 BOMBS = {
     "nesting": ("<div>" * 100_000, "page_depth"),
@@ -37,7 +37,7 @@ def test_bombs_are_rejected_by_name_or_kept_and_none_is_lost(tmp_path):
     path = tmp_path / "bombs.jsonl"
     path.write_text("".join(json.dumps(page(name, n)) + "\n" for n, name in enumerate(BOMBS)))
 
-    result = importers.import_file(made, path, Options())
+    result = importers.import_file(made, path, ImportOptions())
     done = clean.clean_store(made)
 
     rejected = {one["id"]: one["reason"] for one in read(made.processed / clean.REJECTS)}
@@ -66,7 +66,7 @@ def test_every_page_of_the_suites_is_kept_or_rejected_by_name(tmp_path, shared):
             }
             file.write(json.dumps(row) + "\n")
 
-    result = importers.import_file(made, path, Options())
+    result = importers.import_file(made, path, ImportOptions())
     done = clean.clean_store(made)
 
     kept, rejects = read(done.path), read(made.processed / clean.REJECTS)
@@ -105,7 +105,9 @@ def test_files_that_others_found_hostile_are_read_counted_or_refused(tmp_path, s
 
 def _outcome(made, path) -> str:
     try:
-        result = importers.import_file(made, path, Options(task="product", on_conflict="skip"))
+        result = importers.import_file(
+            made, path, ImportOptions(task="product", on_conflict="skip")
+        )
     except SemError as error:
         return "counted" if "rows can be used" in error.message else "refused"
     assert len(read(result.report)) == sum(result.rejects.values())
@@ -119,7 +121,7 @@ def test_a_hopeless_file_ends_early(tmp_path, monkeypatch):
     path.write_text("[" + "{}," * 10_000 + "{}]")
 
     with pytest.raises(SemError, match="none of its first rows can be used: 100 times no_input"):
-        importers.import_file(made, path, Options(task="product"))
+        importers.import_file(made, path, ImportOptions(task="product"))
 
     assert len(read(made.reports / importers.REJECTS)) == 100
     assert not made.store.exists()
@@ -131,7 +133,7 @@ def test_a_row_of_a_million_fields_is_refused(tmp_path):
     wide = "{" + ",".join(f'"k{n}":1' for n in range(20_000)) + "}"
     path.write_text(wide + '\n{"id": "a", "task": "product", "input_text": "x"}\n')
 
-    result = importers.import_file(made, path, Options())
+    result = importers.import_file(made, path, ImportOptions())
 
     assert dict(result.rejects) == {"too_many_fields": 1}
     assert result.stored.added == 1

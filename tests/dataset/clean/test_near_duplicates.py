@@ -37,7 +37,7 @@ def test_the_index_is_the_jaccard_index_of_five_grams(seed, share):
     a = text(seed)
     b = edited(a, seed + 1, share)
 
-    assert near_duplicates.similarity(a, b) == pytest.approx(same_set(plain(a), plain(b)))
+    assert near_duplicates.text_similarity(a, b) == pytest.approx(same_set(plain(a), plain(b)))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_index_is_the_jaccard_index_of_five_grams(seed, share):
     ],
 )
 def test_what_does_not_matter_and_what_does(a, b, alike):
-    assert near_duplicates.similarity(a, b) == pytest.approx(alike)
+    assert near_duplicates.text_similarity(a, b) == pytest.approx(alike)
 
 
 def test_variants_are_found_among_many_and_others_are_not():
@@ -66,7 +66,9 @@ def test_variants_are_found_among_many_and_others_are_not():
     found = near_duplicates.of_texts([*base, *near])
 
     want = {
-        n: [n, 300 + n] for n in range(100) if near_duplicates.similarity(base[n], near[n]) >= 0.8
+        n: [n, 300 + n]
+        for n in range(100)
+        if near_duplicates.text_similarity(base[n], near[n]) >= 0.8
     }
     assert len(want) > 90
     assert found.members() == want
@@ -80,7 +82,7 @@ def test_a_chain_is_one_cluster():
 
     found = near_duplicates.of_texts([text(2), *chain])
 
-    assert near_duplicates.similarity(chain[0], chain[-1]) < 0.8
+    assert near_duplicates.text_similarity(chain[0], chain[-1]) < 0.8
     assert found.members() == {1: [1, 2, 3, 4, 5, 6]}
 
 
@@ -97,7 +99,7 @@ def test_many_equal_texts_are_one_cluster_with_few_comparisons():
 
 @pytest.mark.parametrize("threshold", [0.8, 0.6, 0.5, 0.3])
 def test_bands_fit_the_threshold(threshold):
-    count, width = near_duplicates.shape(threshold)
+    count, width = near_duplicates.choose_band_shape(threshold)
 
     assert count * width == near_duplicates.MINIMA
     assert 1 - (1 - threshold**width) ** count >= near_duplicates.SEEN
@@ -105,7 +107,7 @@ def test_bands_fit_the_threshold(threshold):
 
 def test_a_lower_threshold_joins_what_a_higher_one_does_not():
     pair = [text(1), edited(text(1), 5, 0.1)]
-    assert 0.5 < near_duplicates.similarity(*pair) < 0.8
+    assert 0.5 < near_duplicates.text_similarity(*pair) < 0.8
 
     assert near_duplicates.of_texts(pair, 0.8).members() == {}
     assert near_duplicates.of_texts(pair, 0.5).members() == {0: [0, 1]}

@@ -8,7 +8,7 @@ import growth
 import pytest
 
 from sem.dataset.clean import worker_pool
-from sem.dataset.clean.worker_pool import Job, Pool
+from sem.dataset.clean.worker_pool import PageJob, Pool
 from sem.dataset.config import Clean, TaskOptions
 from sem.dataset.html import bombs
 
@@ -58,8 +58,8 @@ def pool():
         yield made
 
 
-def one(pool: Pool, page: str, **options: object) -> worker_pool.Outcome:
-    [(_, outcome)] = pool.map([(None, Job(page, TaskOptions(**options), None))])
+def one(pool: Pool, page: str, **options: object) -> worker_pool.PageOutcome:
+    [(_, outcome)] = pool.map([(None, PageJob(page, TaskOptions(**options), None))])
     return outcome
 
 
@@ -87,7 +87,7 @@ def test_a_page_that_takes_too_long_ends_its_worker_only(pool):
     hidden = '<div x=">" ' + " ".join(f"a{n}=1" for n in range(120_000)) + ">x</div>"
     limits = Clean(workers=1, deadline_s=0.3, max_attributes=10**9)
     with Pool(limits) as small:
-        jobs = [(n, Job(page, OPTIONS, None)) for n, page in enumerate([GOOD, hidden, GOOD])]
+        jobs = [(n, PageJob(page, OPTIONS, None)) for n, page in enumerate([GOOD, hidden, GOOD])]
         outcomes = [outcome for _, outcome in small.map(jobs)]
 
     assert [outcome.reason for outcome in outcomes] == [None, "page_timeout", None]
@@ -103,7 +103,7 @@ def test_a_page_that_takes_too_much_memory_is_refused():
 
 def test_outcomes_keep_the_order_of_their_pages(pool):
     pages = [GOOD if n % 7 else "<div>" * 9_000 for n in range(60)]
-    jobs = [(n, Job(page, OPTIONS, None) if n % 5 else None) for n, page in enumerate(pages)]
+    jobs = [(n, PageJob(page, OPTIONS, None) if n % 5 else None) for n, page in enumerate(pages)]
 
     found = list(pool.map(jobs))
 

@@ -16,8 +16,8 @@ from selectolax.lexbor import LexborHTMLParser
 from sem.core import taskspec
 from sem.core.errors import SemError
 from sem.dataset.demo import seeded, write
-from sem.dataset.demo.page import CLASSIFIER, EXTRACTOR, shout, unclose
-from sem.dataset.demo.vocabulary import speak
+from sem.dataset.demo.page import CLASSIFIER, EXTRACTOR, drop_closing_tags, uppercase_tags
+from sem.dataset.demo.vocabulary import load_shop_words
 from sem.dataset.store.store import COLUMNS, RawRow
 
 TASKS = {
@@ -151,13 +151,13 @@ def test_a_null_price_leaves_no_price_behind():
     marks = ("product:price:amount", 'itemprop="price"', "data-product-price", '"offers":')
     for raw, reference, meta in pages():
         if reference["price"] is None:
-            assert speak(meta["language"]).request in raw, meta
+            assert load_shop_words(meta["language"]).request in raw, meta
             assert not [mark for mark in marks if mark in raw], meta
 
 
 def test_a_null_fact_is_not_said_anywhere():
     for raw, reference, meta in pages():
-        words, text = speak(meta["language"]), html.unescape(raw)
+        words, text = load_shop_words(meta["language"]), html.unescape(raw)
         stock = (*words.out_of_stock, *words.preorder, *words.in_stock)
         said = {
             "rating": re.findall(words.stars.format(r="[0-9.,]+"), text),
@@ -281,14 +281,14 @@ def test_an_unclosed_tag_is_never_that_of_a_hidden_part():
     hidden = '<div style="display:none"><p>old</p></div>'
     page = f"<head></head><body>{hidden}<div><p>new</p></div></body>"
     for seed in range(20):
-        damaged = unclose(page, seeded.seeded_random(seed))
+        damaged = drop_closing_tags(page, seeded.seeded_random(seed))
         assert hidden in damaged
         assert damaged != page
 
 
 def test_upper_case_tags_leave_scripts_alone():
     page = '<p>a</p><script>if(a<b){x="<p>"}</script><br>'
-    assert shout(page) == '<P>a</P><script>if(a<b){x="<p>"}</script><BR>'
+    assert uppercase_tags(page) == '<P>a</P><script>if(a<b){x="<p>"}</script><BR>'
 
 
 def test_the_store_is_replaced_whole_and_reads_back(tmp_path):

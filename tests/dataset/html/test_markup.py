@@ -87,22 +87,22 @@ UNSEEN = {
 def test_what_a_visitor_sees_is_kept(name):
     page, lines = SEEN[name]
 
-    assert markup.simplify(page).text == lines
+    assert markup.simplify_page(page).text == lines
 
 
 @pytest.mark.parametrize("name", UNSEEN)
 def test_what_a_visitor_does_not_see_is_dropped(name):
-    assert markup.simplify(f"<p>seen</p>{UNSEEN[name]}").text == "seen"
+    assert markup.simplify_page(f"<p>seen</p>{UNSEEN[name]}").text == "seen"
 
 
 def test_text_without_markup_only_loses_spaces():
-    assert markup.simplify("a  <  b\r\n\r\n\r\nc > d\u200b ").text == "a < b\n\nc > d"
+    assert markup.simplify_page("a  <  b\r\n\r\n\r\nc > d\u200b ").text == "a < b\n\nc > d"
 
 
 def test_the_fingerprint_changes_with_the_output():
     # When this fails the cleaner's output changed: raise markup.VERSION, then renew the hash.
     page = "".join(source for source, _ in SEEN.values())
-    made = markup.simplify(page).text
+    made = markup.simplify_page(page).text
 
     assert (markup.VERSION, files.sha256_text(made)[:12]) == PINNED
 
@@ -128,7 +128,7 @@ BROKEN = {
 def test_broken_linked_data_is_read_and_counted(name):
     # It was dropped without a note, and the price with it.
     source = f'<script type="application/ld+json">{BROKEN[name]}</script>'
-    made = markup.simplify(f"<html><head>{source}</head><body><p>x")
+    made = markup.simplify_page(f"<html><head>{source}</head><body><p>x")
 
     assert {"name: Cup", "offers.price: 19.99"} <= set(made.text.splitlines())
     assert made.report["linked_data_repaired"] == 1
@@ -138,7 +138,7 @@ def test_pages_of_nothing_but_broken_linked_data_keep_their_price(shared):
     path = shared / "findings" / "jsonld-broken" / "pages.jsonl"
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
-    texts = {row["id"]: markup.simplify(row["input_text"]).text for row in rows}
+    texts = {row["id"]: markup.simplify_page(row["input_text"]).text for row in rows}
 
     assert len(texts) == 5
     assert [name for name, text in texts.items() if "price: 19.99" not in text] == []
@@ -147,7 +147,7 @@ def test_pages_of_nothing_but_broken_linked_data_keep_their_price(shared):
 def test_linked_data_that_nobody_can_read_is_counted():
     page = '<script type="application/ld+json">no data at all</script><p>x'
 
-    assert markup.simplify(page).report["linked_data_unreadable"] == 1
+    assert markup.simplify_page(page).report["linked_data_unreadable"] == 1
 
 
 def test_broken_linked_data_is_mended_in_time():
@@ -155,7 +155,7 @@ def test_broken_linked_data_is_mended_in_time():
     bomb = "{a:'b\", " * 7_000
     start = time.process_time()
 
-    markup.simplify(f'<script type="application/ld+json">{bomb}</script><p>x')
+    markup.simplify_page(f'<script type="application/ld+json">{bomb}</script><p>x')
 
     assert time.process_time() - start < 10
 
@@ -163,7 +163,7 @@ def test_broken_linked_data_is_mended_in_time():
 def test_entities_encoded_twice_are_decoded_before_facts_are_compared():
     told = '<meta property="og:title" content="Salt &amp;amp; Pepper">'
 
-    made = markup.simplify(f"<title>Salt &amp; Pepper</title>{told}")
+    made = markup.simplify_page(f"<title>Salt &amp; Pepper</title>{told}")
 
     assert made.text == "title: Salt & Pepper"
 
@@ -182,7 +182,7 @@ def test_entities_encoded_twice_are_decoded_before_facts_are_compared():
     ],
 )
 def test_text_in_shadow_roots_and_drawings_is_read(page, text):
-    assert markup.simplify(f"<body>{page}").text == text
+    assert markup.simplify_page(f"<body>{page}").text == text
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ def test_text_in_shadow_roots_and_drawings_is_read(page, text):
 )
 def test_a_hint_that_its_text_cannot_be_is_not_shown(page, text):
     # `email: 3` stood before an ingredient, `[amz-brand=None]` in the middle of a line.
-    assert markup.simplify(page).text == text
+    assert markup.simplify_page(page).text == text
 
 
 def test_the_language_comes_from_the_page():
-    assert markup.simplify('<html lang="pt-BR"><p>Olá').language == "pt-BR"
+    assert markup.simplify_page('<html lang="pt-BR"><p>Olá').language == "pt-BR"
 
 
 CARDS = "".join(
@@ -225,7 +225,7 @@ PAGE = (
     ],
 )
 def test_a_budget_drops_the_least_telling_lines_not_the_end(budget, kept):
-    made = markup.simplify(PAGE, budget=budget)
+    made = markup.simplify_page(PAGE, budget=budget)
 
     assert len(made.text) <= budget
     assert kept <= set(made.text.splitlines())
@@ -234,8 +234,8 @@ def test_a_budget_drops_the_least_telling_lines_not_the_end(budget, kept):
 
 
 def test_lines_keep_the_order_of_the_page_under_a_budget():
-    whole = markup.simplify(PAGE, TaskOptions(links="none")).text.splitlines()
-    part = markup.simplify(PAGE, TaskOptions(links="none"), 800).text.splitlines()
+    whole = markup.simplify_page(PAGE, TaskOptions(links="none")).text.splitlines()
+    part = markup.simplify_page(PAGE, TaskOptions(links="none"), 800).text.splitlines()
 
     assert part == [line for line in whole if line in set(part)]
 
@@ -246,20 +246,20 @@ def test_lines_keep_the_order_of_the_page_under_a_budget():
 def test_addresses_are_kept_as_asked(links, shown):
     page = '<nav><a href="/n">Home</a></nav><p><a href="/c">Mug</a></p>'
 
-    assert markup.simplify(page, TaskOptions(links=links)).text.count("(/") == shown
+    assert markup.simplify_page(page, TaskOptions(links=links)).text.count("(/") == shown
 
 
 def test_images_are_limited_to_the_likeliest():
     page = '<img class=logo src=/logo.png><img class="main-image" src=/mug.jpg width=600>'
 
-    assert markup.simplify(page, TaskOptions(images=1)).text == "(/mug.jpg)"
+    assert markup.simplify_page(page, TaskOptions(images=1)).text == "(/mug.jpg)"
 
 
 def test_hidden_folds_can_be_dropped():
     page = f"<p>seen</p><div style='display:none'>{'secret ' * 60}</div>"
 
-    assert "secret" in markup.simplify(page).text
-    assert "secret" not in markup.simplify(page, TaskOptions(hidden="drop")).text
+    assert "secret" in markup.simplify_page(page).text
+    assert "secret" not in markup.simplify_page(page, TaskOptions(hidden="drop")).text
 
 
 SOUP = st.lists(
@@ -305,9 +305,9 @@ SOUP = st.lists(
 def test_any_soup_gives_clean_text_within_its_budget_twice_the_same(parts, budget):
     page = "<p>" + "".join(parts)
 
-    made = markup.simplify(page, budget=budget)
+    made = markup.simplify_page(page, budget=budget)
 
-    assert made == markup.simplify(page, budget=budget)
+    assert made == markup.simplify_page(page, budget=budget)
     assert len(made.text) <= budget
     assert all(c == "\n" or c.isprintable() for c in made.text)
     made.text.encode("utf-8")
@@ -315,12 +315,12 @@ def test_any_soup_gives_clean_text_within_its_budget_twice_the_same(parts, budge
 
 def test_evidence_of_real_pages_survives(shared):
     kept = before = raw = clean = 0
-    with store.reading(shared / "data" / "html" / "examples.duckdb") as opened:
+    with store.open_store(shared / "data" / "html" / "examples.duckdb") as opened:
         for number, row in enumerate(opened.rows()):
             if number % 16 == 0:
                 page = row.input_text[row.input_text.index("<") :]
-                made, whole = markup.simplify(page), grounding.groundable_text(page)
-                left = grounding.Text(made.text)
+                made, whole = markup.simplify_page(page), grounding.groundable_text(page)
+                left = grounding.SearchableText(made.text)
                 raw, clean = raw + len(page), clean + len(made.text)
                 for value in evidence(row):
                     there = grounding.is_grounded(value, whole)

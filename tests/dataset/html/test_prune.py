@@ -8,7 +8,7 @@ from sem.core import jsonio
 from sem.dataset.clean import grounding
 from sem.dataset.config import TaskOptions
 from sem.dataset.html import markup, prune, traits, words
-from sem.dataset.html.prune import Address, Budget, Line
+from sem.dataset.html.prune import Address, Line, PageBudget
 from sem.dataset.store import store
 
 OPTIONS = TaskOptions()
@@ -40,7 +40,7 @@ PAIRS = {
 
 
 def fit(lines: list[Line], limit: int, options: TaskOptions = OPTIONS) -> prune.Fitted:
-    return prune.prune_lines(lines, (Budget(limit),), options)
+    return prune.prune_lines(lines, (PageBudget(limit),), options)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -53,7 +53,7 @@ def test_the_better_line_has_more_points(name):
 
 def points_everywhere(line: Line) -> float:
     text = line.without(prune.LINK).render()
-    found = [*traits.contexts([line], [text])[0], *traits.told(text)]
+    found = [*traits.context_traits([line], [text])[0], *traits.text_traits(text)]
     size = prune.LENGTH * math.log(max(prune.SHORTEST, len(text)))
     return sum(prune.WEIGHTS[prune.EVERY].get(trait, 0) for trait in found) - size
 
@@ -139,7 +139,7 @@ def test_two_budgets_hold_at_once():
     lines = [Line("text", (f"line {n:03}",)) for n in range(50)]
 
     made = prune.prune_lines(
-        lines, (Budget(200), Budget(12, lambda text: len(text.split()))), OPTIONS
+        lines, (PageBudget(200), PageBudget(12, lambda text: len(text.split()))), OPTIONS
     )
 
     assert len(made.texts) == 4
@@ -148,11 +148,11 @@ def test_two_budgets_hold_at_once():
 
 def test_evidence_of_real_pages_survives_a_small_budget(shared):
     kept = before = 0
-    with store.reading(shared / "data" / "html" / "examples.duckdb") as opened:
+    with store.open_store(shared / "data" / "html" / "examples.duckdb") as opened:
         for row in list(opened.rows())[::16]:
             page = row.input_text[row.input_text.index("<") :]
-            whole = grounding.Text(markup.simplify(page).text)
-            left = grounding.Text(markup.simplify(page, budget=3_000).text)
+            whole = grounding.SearchableText(markup.simplify_page(page).text)
+            left = grounding.SearchableText(markup.simplify_page(page, budget=3_000).text)
             for _, value in grounding.scalar_leaves(jsonio.parse_json(row.reference)):
                 there = grounding.is_grounded(value, whole)
                 before += there
@@ -202,14 +202,14 @@ def test_a_fact_of_another_record_is_not_a_repeat(name):
     # The second of two people with the same role lost it, also without a budget.
     page, wanted = RECORDS[name]
 
-    lines = markup.simplify(page).text.splitlines()
+    lines = markup.simplify_page(page).text.splitlines()
 
     assert {line: lines.count(line) for line in wanted} == wanted
 
 
 @pytest.mark.parametrize("name", REPEATED)
 def test_navigation_and_boilerplate_are_said_once(name):
-    lines = markup.simplify(REPEATED[name]).text.splitlines()
+    lines = markup.simplify_page(REPEATED[name]).text.splitlines()
 
     assert len(lines) == len(set(lines))
 
@@ -232,7 +232,7 @@ PARAGRAPH = " ".join(f"This is sentence number {n} of a long story." for n in ra
 @pytest.mark.parametrize("limit", [150, 600, 1_200])
 def test_a_line_longer_than_the_budget_is_cut_and_says_so(page, limit):
     # A paragraph of 1,300 characters left 15 characters in a budget of 1,200.
-    made = markup.simplify(page, budget=limit)
+    made = markup.simplify_page(page, budget=limit)
 
     assert 0.45 * limit < len(made.text) <= limit
     assert "…" in made.text
@@ -241,7 +241,9 @@ def test_a_line_longer_than_the_budget_is_cut_and_says_so(page, limit):
 
 def test_a_long_line_keeps_its_best_part():
     text = f"{'Nothing to see in here at all. ' * 30}Call +49 30 1234567 or pay 12,99 €. "
-    made = markup.simplify(f"<h1>Title</h1><p>{text}{'It goes on and on. ' * 40}</p>", budget=400)
+    made = markup.simplify_page(
+        f"<h1>Title</h1><p>{text}{'It goes on and on. ' * 40}</p>", budget=400
+    )
 
     assert "Call +49 30 1234567 or pay 12,99 €." in made.text
     assert "… " in made.text
@@ -252,7 +254,7 @@ def test_a_budget_holds_for_text_too():
     receipt = "\n".join(f"Item {n} of this long receipt" for n in range(200))
     options = TaskOptions(input="text")
 
-    made = markup.simplify(f"{receipt}\nTotal 12,99 €", options, 500)
+    made = markup.simplify_page(f"{receipt}\nTotal 12,99 €", options, 500)
 
     assert len(made.text) <= 500
     assert "Total 12,99 €" in made.text
@@ -269,7 +271,7 @@ def test_what_a_page_says_outright_comes_first():
         f'<ul class="breadcrumb"><li>Home</li></ul><p>x</p>{filler}<h1>All our mugs</h1>'
     )
 
-    lines = markup.simplify(page, budget=900).text.splitlines()
+    lines = markup.simplify_page(page, budget=900).text.splitlines()
 
     assert {"title: Mugs | Shop", "# All our mugs"} <= set(lines)
     assert any(line.startswith("next: (https://shop.example/list?") for line in lines)
@@ -304,8 +306,8 @@ def test_a_task_that_asks_for_prose_keeps_the_running_text_in_one_piece():
     # line competed by its length, and a body is long.
     text = "\n".join(f"{text} Source." for text in STORY)
 
-    prose = markup.simplify(ARTICLE, PROSE, len(text) + 10).text
-    record = markup.simplify(ARTICLE, budget=len(text) + 10).text
+    prose = markup.simplify_page(ARTICLE, PROSE, len(text) + 10).text
+    record = markup.simplify_page(ARTICLE, budget=len(text) + 10).text
 
     assert text in prose
     assert text not in record
@@ -313,7 +315,7 @@ def test_a_task_that_asks_for_prose_keeps_the_running_text_in_one_piece():
 
 
 def test_a_text_longer_than_the_budget_keeps_its_beginning():
-    text = markup.simplify(ARTICLE, PROSE, 700).text
+    text = markup.simplify_page(ARTICLE, PROSE, 700).text
 
     assert all(paragraph in text for paragraph in STORY[:2])
     assert STORY[5] not in text
@@ -331,8 +333,8 @@ def test_prose_has_no_addresses_in_it(link):
     # A sentence with `(https://…)` in its middle is not the sentence that the answer holds.
     page = f"<main><p>The tower leans, {link} reports, since it was built.</p></main>"
 
-    assert "The tower leans, the paper reports, since" in markup.simplify(page, PROSE).text
-    assert "(" in markup.simplify(page, TaskOptions(links="all")).text
+    assert "The tower leans, the paper reports, since" in markup.simplify_page(page, PROSE).text
+    assert "(" in markup.simplify_page(page, TaskOptions(links="all")).text
 
 
 @pytest.mark.parametrize("inner", ["<ul><li>{}</li><li>{}</li></ul>", "<h2>{}</h2><p>{}</p>"])
@@ -341,7 +343,7 @@ def test_lists_and_headings_inside_a_text_belong_to_it(inner):
     part = inner.format("What the masons found below", "Two coins of the year before")
     page = ARTICLE.replace(f"<p>{STORY[3]}", f"{part}<p>{STORY[3]}")
 
-    lines = markup.simplify(page, PROSE, sum(map(len, STORY)) + 160).text.splitlines()
+    lines = markup.simplify_page(page, PROSE, sum(map(len, STORY)) + 160).text.splitlines()
 
     assert sum("What the masons" in line or "Two coins" in line for line in lines) == 2
     assert not any("Ten reasons" in line for line in lines)
@@ -351,7 +353,7 @@ def test_prose_of_plain_text_is_its_beginning():
     lines = [f"Line {n} of a letter" for n in range(100)]
     text = "\n".join([*lines, "Total 12,99 €"])
 
-    made = markup.simplify(text, TaskOptions(input="text", prose=True), 300).text
+    made = markup.simplify_page(text, TaskOptions(input="text", prose=True), 300).text
 
     assert made.startswith("\n".join(lines[:10]))
     assert "12,99" not in made
@@ -364,7 +366,7 @@ def test_a_piece_of_prose_counts_half_by_what_stands_around_it():
 
     def points(page: list[Line]) -> float:
         texts = [line.render() for line in page]
-        pieces = [prune.Piece(n, 0, text, "", True) for n, text in enumerate(texts)]
+        pieces = [prune.LinePiece(n, 0, text, "", True) for n, text in enumerate(texts)]
         known = prune.piece_traits(page, texts, pieces)[1]
         return prune.prose_scores(known, pieces)[page.index(caption)]
 
@@ -390,7 +392,7 @@ def test_a_page_that_is_called_contact_or_team_is_a_contact_page(title, kind):
 
     texts = [line.render() for line in lines]
 
-    assert traits.page_kind(traits.contexts(lines, texts)) == kind
+    assert traits.page_kind(traits.context_traits(lines, texts)) == kind
 
 
 @pytest.mark.parametrize(
@@ -407,7 +409,7 @@ def test_a_page_that_is_called_contact_or_team_is_a_contact_page(title, kind):
     ],
 )
 def test_names_and_lists_of_them_are_told_from_sentences(text, expected):
-    known = {trait for trait in traits.told(text) if trait.startswith(("names", "list"))}
+    known = {trait for trait in traits.text_traits(text) if trait.startswith(("names", "list"))}
 
     assert known == expected
 
@@ -447,7 +449,7 @@ def directory(title: str, record: str) -> str:
 )
 def test_a_directory_keeps_its_records_before_a_form_that_comes_with_each(title, record):
     # Twelve hidden forms of six equal fields came before two thirds of the places and people.
-    text = markup.simplify(directory(title, record), budget=1_800).text
+    text = markup.simplify_page(directory(title, record), budget=1_800).text
 
     assert sum(city in text for city in CITIES.split()) == 12
     assert sum(f"{person} Miller" in text for person in PEOPLE.split()) >= 11
@@ -476,7 +478,7 @@ def test_of_a_list_of_forty_equal_lines_a_part_stays(name, limit):
     entries = [{"town": town, "number": n} for n, town in enumerate(TOWNS[:40], 100)]
     page = f"<h1>A page</h1>{NOTES}{around.format(''.join(line.format(**e) for e in entries))}"
 
-    text = markup.simplify(page, budget=limit).text
+    text = markup.simplify_page(page, budget=limit).text
 
     signs = [sign.format(**entry) for entry in entries]
     assert len(signs) == 40
@@ -487,7 +489,7 @@ def test_buttons_by_the_dozen_leave_room_for_what_they_stand_beside():
     form = "<form><input placeholder='Your mail'><input type=submit><button>Send</button></form>"
     cards = "".join(f"<h3>Person {n:02}</h3><p>Phone 030 {n:02}4567</p>{form}" for n in range(12))
 
-    text = markup.simplify(f"<h1>Team</h1>{cards}", budget=500).text
+    text = markup.simplify_page(f"<h1>Team</h1>{cards}", budget=500).text
 
     assert text.count("Phone 030") == 12
     assert text.count("[submit]") <= 2
@@ -497,7 +499,7 @@ def test_a_kind_of_page_that_says_nothing_yields_to_a_price():
     head = '<meta property="og:type" content="article">'
     page = f'{head}<h1>Cup</h1><p class="price">Price 12,99 €</p>{NOTES}'
 
-    text = markup.simplify(page, budget=30).text
+    text = markup.simplify_page(page, budget=30).text
 
     assert "12,99 €" in text
     assert "article" not in text
@@ -514,5 +516,5 @@ def test_a_kind_of_page_that_says_nothing_yields_to_a_price():
 )
 def test_what_a_hidden_block_tells_survives_a_small_budget(page):
     # Half of what whole pages lost stood in hidden blocks.
-    assert "Weight 350 g" in markup.simplify(page).text
-    assert "Weight 350 g" in markup.simplify(page, budget=700).text
+    assert "Weight 350 g" in markup.simplify_page(page).text
+    assert "Weight 350 g" in markup.simplify_page(page, budget=700).text

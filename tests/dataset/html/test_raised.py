@@ -73,7 +73,7 @@ SHOWN = {
 
 @pytest.mark.parametrize("source", SHOWN)
 def test_raised_text_is_written_as_what_it_is(source):
-    assert markup.simplify(f"<p>{source}</p>").text == SHOWN[source]
+    assert markup.simplify_page(f"<p>{source}</p>").text == SHOWN[source]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_raised_text_is_written_as_what_it_is(source):
     ],
 )
 def test_cents_in_a_block_of_their_own_belong_to_the_price(page):
-    assert markup.simplify(page).text == "price: 12.99"
+    assert markup.simplify_page(page).text == "price: 12.99"
 
 
 @pytest.mark.parametrize("tag", ["sup", "sub", "small", "big", "s"])
@@ -97,7 +97,7 @@ def test_no_spelling_adds_digits_to_a_number(tag, number, raised):
         (f"{number}{element}", number, raised),
         (f"{element}{number}", raised, number),
     ):
-        text = markup.simplify(f"<p>{source}</p>").text
+        text = markup.simplify_page(f"<p>{source}</p>").text
 
         last, following = re.split(r"\D", first)[-1], re.split(r"\D", second)[0]
         assert not last or last + following not in text
@@ -113,7 +113,7 @@ def test_the_page_holds_the_price_that_its_elements_spell():
 
 def test_small_digits_do_not_make_another_number():
     # NFKC reads 12.99¹ as 12.991 and 1½ as 11⁄2.
-    text = grounding.Text("12.99¹ € for 1½ pieces")
+    text = grounding.SearchableText("12.99¹ € for 1½ pieces")
 
     assert grounding.is_grounded(12.99, text)
     assert not grounding.is_grounded(12.991, text)

@@ -34,15 +34,15 @@ def packed(path: Path, parts: dict[str, bytes], method: int = zipfile.ZIP_DEFLAT
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(SemError) as caught, capture_chunk.unpacked(path):
+    with pytest.raises(SemError) as caught, capture_chunk.unpack_chunk(path):
         pass
     assert caught.value.hint
     return caught.value.message
 
 
 def test_a_chunk_is_unpacked_and_its_count_told(tmp_path, inner):
-    with capture_chunk.unpacked(packed(tmp_path / "a.zip", entries(inner))) as (path, count):
-        with store.reading(path) as opened:
+    with capture_chunk.unpack_chunk(packed(tmp_path / "a.zip", entries(inner))) as (path, count):
+        with store.open_store(path) as opened:
             assert [one.id for one in opened.rows()] == ["a1"]
         assert count == 1
     assert not path.exists()

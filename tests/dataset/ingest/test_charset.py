@@ -34,7 +34,7 @@ JAPANESE = "<p>日本語のページです。価格は千円です。</p>" * 8
     ],
 )
 def test_known_encodings_are_read_without_loss(data, text):
-    found = charset.decode(data)
+    found = charset.decode_page(data)
 
     assert found.text == text
     assert found.replaced == 0
@@ -42,17 +42,17 @@ def test_known_encodings_are_read_without_loss(data, text):
 
 @pytest.mark.parametrize(("text", "encoding"), [(JAPANESE, "shift_jis"), (JAPANESE, "euc_jp")])
 def test_undeclared_encodings_are_guessed(text, encoding):
-    assert "価格は千円" in charset.decode(text.encode(encoding)).text
+    assert "価格は千円" in charset.decode_page(text.encode(encoding)).text
 
 
 def test_a_wrong_claim_does_not_win_over_readable_bytes():
     data = f"<meta charset=shift_jis>{TEXT}".encode()
 
-    assert charset.decode(data).replaced == 0 or "Zażółć" in charset.decode(data).text
+    assert charset.decode_page(data).replaced == 0 or "Zażółć" in charset.decode_page(data).text
 
 
 def test_unreadable_bytes_are_counted_not_raised():
-    found = charset.decode(bytes(range(256)) * 10)
+    found = charset.decode_page(bytes(range(256)) * 10)
 
     assert isinstance(found.text, str)
 
@@ -60,9 +60,9 @@ def test_unreadable_bytes_are_counted_not_raised():
 def test_real_untouched_pages_are_read(shared):
     from sem.dataset.ingest import parquet_files
 
-    with parquet_files.parquet(shared / "data" / "html" / "raw_pages.parquet") as rows:
+    with parquet_files.open_parquet(shared / "data" / "html" / "raw_pages.parquet") as rows:
         pages = [next(v for v in row.values() if isinstance(v, bytes)) for row in rows]
-    shares = [(d := charset.decode(page)).replaced / max(1, len(d.text)) for page in pages]
+    shares = [(d := charset.decode_page(page)).replaced / max(1, len(d.text)) for page in pages]
 
     assert len(pages) == 123
     assert sum(share < 0.001 for share in shares) >= 120
@@ -71,7 +71,7 @@ def test_real_untouched_pages_are_read(shared):
 def test_one_bad_byte_does_not_turn_a_page_of_utf_8():
     data = ("Größe für Gänse " * 9).encode() + b" \xfc " + "Straße".encode()
 
-    made = charset.decode(data)
+    made = charset.decode_page(data)
 
     assert (made.encoding, made.replaced) == ("utf-8", 1)
     assert made.text.startswith("Größe für Gänse ")

@@ -8,7 +8,7 @@ from rowmaker import project
 
 from sem.core.errors import SemError
 from sem.dataset.ingest import column_mapping, importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.store import store
 
 RECORD = {
@@ -57,11 +57,13 @@ def test_columns_are_mapped_in_every_kind_of_file(tmp_path, name):
     made = project(tmp_path)
     KINDS[name](tmp_path / name)
 
-    done = importers.import_file(made, tmp_path / name, Options(task="product", columns=COLUMNS))
+    done = importers.import_file(
+        made, tmp_path / name, ImportOptions(task="product", columns=COLUMNS)
+    )
 
     # What is mapped is not called unread.
     assert not done.notes
-    with store.reading(made.store) as opened:
+    with store.open_store(made.store) as opened:
         (row,) = opened.rows()
     assert (row.id, row.input_text) == ("k1", RECORD["body"])
     assert json.loads(row.reference) == RECORD["label"]
@@ -89,7 +91,9 @@ def test_a_column_that_is_not_there_stops_the_import(tmp_path, name, columns, me
     KINDS[name](tmp_path / name)
 
     with pytest.raises(SemError) as caught:
-        importers.import_file(made, tmp_path / name, Options(task="product", columns=columns))
+        importers.import_file(
+            made, tmp_path / name, ImportOptions(task="product", columns=columns)
+        )
 
     assert caught.value.message == f"{tmp_path / name}: {message}"
     assert caught.value.hint == hint
@@ -124,7 +128,7 @@ def test_older_names_of_ours_are_taken_too():
 def test_a_null_now_and_then_is_no_missing_column():
     rows = [("line 1", {"a": None}), ("line 2", {"b": 1}), ("line 3", {"a": "x"})]
 
-    found = [row for _, row in column_mapping.mapped(rows, {"input_text": "a"}, "f")]
+    found = [row for _, row in column_mapping.map_columns(rows, {"input_text": "a"}, "f")]
 
     assert [row.get("input_text") for row in found] == [None, None, "x"]
 
@@ -132,6 +136,6 @@ def test_a_null_now_and_then_is_no_missing_column():
 def test_metadata_that_is_no_object_is_kept_beside_what_is_mapped():
     rows = [("row 1", {"metadata": "free words", "shop": "a"})]
 
-    ((_, row),) = column_mapping.mapped(rows, {"meta.shop": "shop"}, "f")
+    ((_, row),) = column_mapping.map_columns(rows, {"meta.shop": "shop"}, "f")
 
     assert row["metadata"] == {"unusable": "free words", "shop": "a"}

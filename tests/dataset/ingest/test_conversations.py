@@ -10,7 +10,7 @@ from rowmaker import SPEC, project, read
 from sem.core import taskspec
 from sem.core.example import Example
 from sem.dataset.ingest import conversations, importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.store import store
 
 TASK = taskspec.TaskSpec(**{**SPEC, "eval_split": taskspec.EvalSplit()})
@@ -47,9 +47,9 @@ def test_every_shape_gives_the_same_row(tmp_path, shape):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"id": "x", "source_id": "doc1", **SHAPES[shape]}))
 
-    importers.import_file(made, path, Options(task="product"))
+    importers.import_file(made, path, ImportOptions(task="product"))
 
-    with store.reading(made.store) as opened:
+    with store.open_store(made.store) as opened:
         (row,) = opened.rows()
     assert row.input_text == PAGE
     assert json.loads(row.reference) == json.loads(ANSWER)
@@ -91,8 +91,8 @@ def turns(*said: str) -> dict:
     ],
 )
 def test_what_cannot_be_one_question_and_one_answer_is_refused_by_name(record, reason):
-    with pytest.raises(conversations.Unusable) as caught:
-        conversations.unfold(record, TASKS, "product")
+    with pytest.raises(conversations.UnusableConversationError) as caught:
+        conversations.unfold_conversation(record, TASKS, "product")
 
     assert str(caught.value) == reason
 
@@ -103,7 +103,7 @@ def test_refused_conversations_are_counted_with_their_line(tmp_path):
     many = turns("human:a", "gpt:b", "human:c", "gpt:d")
     path.write_text("\n".join(map(json.dumps, (SHAPES["sharegpt"], many, {**many, "id": "z"}))))
 
-    result = importers.import_file(made, path, Options(task="product"))
+    result = importers.import_file(made, path, ImportOptions(task="product"))
 
     assert result.stored.added == 1
     assert [(one["row"], one["reason"]) for one in read(result.report)] == [
@@ -116,7 +116,7 @@ def test_a_prompt_beside_the_turns_is_only_their_first_turn():
     # UltraChat rows carry `prompt`, which is no input of ours when the turns are there.
     record = {"prompt": "other", "answer": "other", **SHAPES["sharegpt"]}
 
-    row = importers.from_record(conversations.unfold(record, TASKS, "product"))
+    row = importers.from_record(conversations.unfold_conversation(record, TASKS, "product"))
 
     assert (row.input_text, json.loads(row.reference)) == (PAGE, json.loads(ANSWER))
 
@@ -124,7 +124,9 @@ def test_a_prompt_beside_the_turns_is_only_their_first_turn():
 def test_another_system_prompt_stays_with_the_row():
     record = turns("system:Be brief.", "human:a", "gpt:b")
 
-    assert conversations.unfold(record, TASKS, "product")["system_prompt"] == "Be brief."
+    assert (
+        conversations.unfold_conversation(record, TASKS, "product")["system_prompt"] == "Be brief."
+    )
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -166,7 +168,7 @@ def test_what_is_exported_comes_back_equal(example, form, template):
     spec = taskspec.TaskSpec(**{**vars(TASK), "instruction_template": template})
 
     written = json.loads(json.dumps(conversations.as_conversation(example, spec, form)))
-    unfolded = conversations.unfold(written, {"product": spec}, None)
+    unfolded = conversations.unfold_conversation(written, {"product": spec}, None)
     row = importers._named(importers.from_record(unfolded, typed=True))
 
     meta = importers.as_object(row.metadata)
@@ -192,7 +194,7 @@ def test_a_text_cannot_end_its_turn_in_chatml_and_comes_back_as_it_was():
     row = conversations.as_conversation(example, TASK, "chatml")
 
     assert row["text"].count("<|im_start|>") == row["text"].count("<|im_end|>") == 3
-    back = conversations.unfold(row, TASKS, None)
+    back = conversations.unfold_conversation(row, TASKS, None)
     assert back["input_text"] == said
     assert json.loads(back["output_json"]) == example.output_json
 
@@ -207,11 +209,11 @@ def test_a_text_cannot_end_its_turn_in_chatml_and_comes_back_as_it_was():
     ],
 )
 def test_chatml_that_is_no_question_and_answer_is_refused(text, reason):
-    with pytest.raises(conversations.Unusable) as caught:
-        conversations.unfold({"text": text}, {}, None)
+    with pytest.raises(conversations.UnusableConversationError) as caught:
+        conversations.unfold_conversation({"text": text}, {}, None)
 
     assert str(caught.value) == reason
 
 
 def test_a_text_that_is_no_chatml_is_left_alone():
-    assert conversations.unfold({"text": "plain"}, {}, None) == {"text": "plain"}
+    assert conversations.unfold_conversation({"text": "plain"}, {}, None) == {"text": "plain"}

@@ -7,7 +7,7 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.dataset.ingest import csv_dialects
-from sem.dataset.ingest.readers import Told
+from sem.dataset.ingest.readers import ReadReporter
 
 WANTED = [{"id": "1", "text": "Größe, ünd"}, {"id": "2", "text": None}]
 
@@ -15,7 +15,9 @@ WANTED = [{"id": "1", "text": "Größe, ünd"}, {"id": "2", "text": None}]
 def read(path, data: bytes):
     path.write_bytes(data)
     refused, notes = [], Counter()
-    told = Told(lambda where, reason: refused.append((where, reason)), lambda t: notes.update([t]))
+    told = ReadReporter(
+        lambda where, reason: refused.append((where, reason)), lambda t: notes.update([t])
+    )
     return list(csv_dialects.read_csv_rows(path, told)), refused, notes
 
 
@@ -62,8 +64,8 @@ def test_a_line_that_cannot_be_decoded_is_refused_and_a_real_u_fffd_is_not(tmp_p
 
 
 def test_a_delimiter_inside_quotes_of_the_header_does_not_count():
-    assert csv_dialects.delimiter('"a,b,c,d";e\n1;2\n3;4\n') == ";"
-    assert csv_dialects.delimiter("price;title\n1,50;a, b, c\n2,50;d\n") == ";"
+    assert csv_dialects.detect_delimiter('"a,b,c,d";e\n1;2\n3;4\n') == ";"
+    assert csv_dialects.detect_delimiter("price;title\n1,50;a, b, c\n2,50;d\n") == ";"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,9 @@ def test_a_bad_byte_costs_its_record_whole_and_no_other(tmp_path, good, bad, bef
 )
 def test_of_the_sheets_that_lost_lines_one_row_is_refused_and_no_other(shared, name, count, bad):
     path, refused = shared / "findings" / "csv-badbyte" / name, []
-    told = Told(lambda where, reason: refused.append(reason), lambda text: pytest.fail(text))
+    told = ReadReporter(
+        lambda where, reason: refused.append(reason), lambda text: pytest.fail(text)
+    )
 
     found = [row for _, row in csv_dialects.read_csv_rows(path, told)]
 

@@ -12,7 +12,7 @@ from rowmaker import SPEC, fill, project, read, row, shops
 
 from sem.core.errors import SemError
 from sem.dataset.ingest import importers, parquet_files
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.store import store
 from sem.dataset.store.examples_table import RawRow
 
@@ -20,7 +20,7 @@ ROWS = shops(3)
 
 
 def stored(made) -> list[store.RawRow]:
-    with store.reading(made.store) as opened:
+    with store.open_store(made.store) as opened:
         return list(opened.rows())
 
 
@@ -94,7 +94,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, name):
     made = project(tmp_path)
     KINDS[name](tmp_path / name)
 
-    result = importers.import_file(made, tmp_path / name, Options())
+    result = importers.import_file(made, tmp_path / name, ImportOptions())
 
     assert (result.read, result.stored.added) == (9, 9)
     assert without_order(stored(made)) == without_order(ROWS)
@@ -106,8 +106,8 @@ def test_rows_without_ids_get_the_hash_of_their_content(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in lines))
 
-    first = importers.import_file(made, path, Options(task="product"))
-    again = importers.import_file(made, path, Options(task="product"))
+    first = importers.import_file(made, path, ImportOptions(task="product"))
+    again = importers.import_file(made, path, ImportOptions(task="product"))
 
     assert (first.stored.added, again.stored.already_there) == (9, 9)
     assert {one.task for one in stored(made)} == {"product"}
@@ -121,7 +121,7 @@ def test_rows_are_chosen_and_renamed(tmp_path):
     )
 
     result = importers.import_file(
-        made, source, Options(only=("old",), rename={"old": "product"}, limit=1)
+        made, source, ImportOptions(only=("old",), rename={"old": "product"}, limit=1)
     )
 
     assert [(one.id, one.task) for one in stored(made)] == [("a1", "product")]
@@ -135,7 +135,7 @@ def test_rows_that_cannot_be_one_are_counted_with_their_line(tmp_path):
     nan = b'{"id": "n", "task": "product", "input_text": "x", "output_json": NaN}'
     path.write_bytes(b"\n".join([good, b"{", b"[1]", b"\xff", nan, b'{"id": "e", "task": "t"}']))
 
-    result = importers.import_file(made, path, Options())
+    result = importers.import_file(made, path, ImportOptions())
 
     reasons = [(one["row"], one["reason"].split(":")[0]) for one in read(result.report)]
     assert result.stored.added == 1
@@ -153,7 +153,7 @@ def test_a_truncated_answer_is_imported_for_cleaning_to_reject(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"task": "product", "prompt": "x", "response": '{"a": 1'}))
 
-    importers.import_file(made, path, Options())
+    importers.import_file(made, path, ImportOptions())
 
     assert stored(made)[0].reference == '"{\\"a\\": 1"'
 
@@ -170,7 +170,7 @@ def test_raw_pages_as_bytes_are_decoded(tmp_path):
         )
         connection.execute(f"COPY t TO '{path}' (FORMAT parquet)")
 
-    importers.import_file(made, path, Options())
+    importers.import_file(made, path, ImportOptions())
 
     assert "Café" in stored(made)[0].input_text
     assert stored(made)[0].input_text.startswith("URL: http://x.org/1\n\n<meta")
@@ -179,7 +179,7 @@ def test_raw_pages_as_bytes_are_decoded(tmp_path):
 def refused(made, path: Path, **options) -> str:
     before = made.store.read_bytes() if made.store.exists() else b""
     with pytest.raises(SemError) as caught:
-        importers.import_file(made, path, Options(**options))
+        importers.import_file(made, path, ImportOptions(**options))
     after = made.store.read_bytes() if made.store.exists() else b""
     assert after == before
     assert caught.value.hint
@@ -248,7 +248,7 @@ def test_an_unknown_task_is_refused_with_the_nearest(tmp_path):
 
 def test_hostile_files_of_others_are_imported_or_refused_never_worse(tmp_path, shared):
     made = project(tmp_path, **{"task_id": SPEC["task_id"]})
-    with parquet_files.parquet(shared / "data" / "hostile" / "files.parquet") as found:
+    with parquet_files.open_parquet(shared / "data" / "hostile" / "files.parquet") as found:
         cases = [one for one in found if str(one["kind"]) in ("parquet", "csv", "zip", "json")]
     cases = cases[::5]  # all 188 take 15 s
     outcomes = {"imported": 0, "refused": 0}
@@ -256,7 +256,7 @@ def test_hostile_files_of_others_are_imported_or_refused_never_worse(tmp_path, s
         path = tmp_path / f"{number}.{case['kind']}"
         path.write_bytes(case["bytes"])
         try:
-            importers.import_file(made, path, Options(task="product", on_conflict="skip"))
+            importers.import_file(made, path, ImportOptions(task="product", on_conflict="skip"))
             outcomes["imported"] += 1
         except SemError:
             outcomes["refused"] += 1
@@ -270,7 +270,7 @@ def test_an_empty_file_is_refused_and_makes_no_store(tmp_path):
     path.touch()
 
     with pytest.raises(SemError, match=r"rows\.jsonl: the file is empty"):
-        importers.import_file(made, path, importers.Options())
+        importers.import_file(made, path, importers.ImportOptions())
 
     assert not made.store.exists()
 
@@ -313,12 +313,12 @@ def test_a_store_of_text_columns_reads_as_the_same_rows_in_any_other_file(tmp_pa
         connection.execute(f"COPY examples TO '{other}' (FORMAT parquet)")
     one, two = project(tmp_path / "one"), project(tmp_path / "two")
 
-    first = importers.import_file(one, source, Options())
-    second = importers.import_file(two, other, Options())
+    first = importers.import_file(one, source, ImportOptions())
+    second = importers.import_file(two, other, ImportOptions())
 
     assert first.stored == second.stored
     assert (first.rejects, first.stored.added) == (second.rejects, 12)
-    with store.reading(one.store) as a, store.reading(two.store) as b:
+    with store.open_store(one.store) as a, store.open_store(two.store) as b:
         assert sorted(map(repr, a.rows())) == sorted(map(repr, b.rows()))
 
 
@@ -342,7 +342,7 @@ def test_an_answer_that_is_not_json_costs_no_other_row_of_any_file(tmp_path, nam
     else:
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
-    result = importers.import_file(made, path, Options())
+    result = importers.import_file(made, path, ImportOptions())
 
     assert (result.stored.added, dict(result.rejects)) == (12, {})
     references = {one.id: json.loads(one.reference) for one in stored(made)}

@@ -17,8 +17,8 @@ from sshd import SSHD, Line, serving
 from sem.core import ssh
 from sem.core.errors import SemError
 from sem.dataset.ingest import capture_feed, pull
-from sem.dataset.ingest.importers import Options
-from sem.dataset.ingest.pull import Source
+from sem.dataset.ingest.importers import ImportOptions
+from sem.dataset.ingest.pull import SourceFile
 from sem.dataset.store import store
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -28,12 +28,12 @@ NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 def pulled(made, source, server=None, **options):
     config = str(server.config) if server else None
     return pull.pull_source(
-        made, str(source), Options(), AT, config, sleep=lambda _: None, **options
+        made, str(source), ImportOptions(), AT, config, sleep=lambda _: None, **options
     )
 
 
 def ids(path: Path) -> list[str]:
-    with store.reading(path) as opened:
+    with store.open_store(path) as opened:
         return sorted(opened.ids())
 
 
@@ -176,13 +176,13 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
     path.write_text("".join(line.replace('"n"', f'"n{i}"') + "\n" for i in range(4_000)))
     made = project(tmp_path)
     seen = []
-    real = pull.Remote.blocks
+    real = pull.RemoteFiles.blocks
 
     def counted(self, name, offset, length):
         seen.append(offset)
         yield from real(self, name, offset, length)
 
-    monkeypatch.setattr(pull.Remote, "blocks", counted)
+    monkeypatch.setattr(pull.RemoteFiles, "blocks", counted)
     with Line(server.port, [2_000_000, 800_000, 500_000]) as between:
         server.reach(between.at)
         done = pulled(made, f"far:{path}", server)
@@ -198,10 +198,10 @@ def test_a_cut_line_goes_on_from_where_it_was(tmp_path, server, monkeypatch):
 @NEEDS_SSHD
 def test_a_line_that_stays_cut_leaves_a_part_that_the_next_call_continues(tmp_path, far, server):
     made = project(tmp_path)
-    facts = pull.Local().facts(str(far))
+    facts = pull.LocalFiles().facts(str(far))
     with Line(server.port, [90_000, *[0] * 40]) as between:
         server.reach(between.at)
-        with pytest.raises(ssh.Cut, match="the line was cut"):
+        with pytest.raises(ssh.ConnectionCutError, match="the line was cut"):
             pulled(made, f"far:{far}", server)
         server.reach(server.port)
 
@@ -234,7 +234,7 @@ def test_a_host_with_an_unknown_or_another_key_is_refused(tmp_path, far, server,
 
     shown = server.fingerprint("host")
     assert caught.value.message == f"{said}: [127.0.0.1]:{server.port} shows {shown}"
-    assert not isinstance(caught.value, ssh.Cut)
+    assert not isinstance(caught.value, ssh.ConnectionCutError)
     assert not made.store.exists()
 
 
@@ -242,7 +242,7 @@ def test_a_host_with_an_unknown_or_another_key_is_refused(tmp_path, far, server,
 def test_a_host_that_does_not_answer_is_said(tmp_path, far, server):
     try:
         server.reach(1)
-        with pytest.raises(ssh.Cut) as caught:
+        with pytest.raises(ssh.ConnectionCutError) as caught:
             pulled(project(tmp_path), f"far:{far}", server)
     finally:
         server.reach(server.port)
@@ -281,12 +281,12 @@ def test_a_file_with_a_colon_that_is_there_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a:b").write_text("")
 
-    assert pull.parse_source("a:b", None) == (pull.Local(), "a:b")
+    assert pull.parse_source("a:b", None) == (pull.LocalFiles(), "a:b")
 
 
 def test_replacing_says_how_many_rows_are_lost_and_forgets_the_chunks(tmp_path, far):
     made = fill(project(tmp_path), row("z1"), row("z2"), row("a0"))
-    capture_feed.import_feed(made, [chunk(tmp_path / "in", "1", "y")], Options(), AT)
+    capture_feed.import_feed(made, [chunk(tmp_path / "in", "1", "y")], ImportOptions(), AT)
 
     done = pulled(made, far, replaces=True)
 
@@ -325,7 +325,7 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
                 connection.execute("UPDATE examples SET task = 'other' || task")
 
     monkeypatch.setattr(pull, "fetch_source", during)
-    copied = pull.copy(Source(pull.Local(), str(far)), tmp_path, lambda _: None)
+    copied = pull.copy_source(SourceFile(pull.LocalFiles(), str(far)), tmp_path, lambda _: None)
 
     assert len(written) == 2
     assert copied.read_bytes() == far.read_bytes()
@@ -340,7 +340,7 @@ def test_a_file_that_never_stands_still_is_refused(tmp_path, far, monkeypatch):
 
     monkeypatch.setattr(pull, "fetch_source", during)
     with pytest.raises(SemError) as caught:
-        pull.copy(Source(pull.Local(), str(far)), tmp_path, lambda _: None)
+        pull.copy_source(SourceFile(pull.LocalFiles(), str(far)), tmp_path, lambda _: None)
 
     assert caught.value.message == (
         f"{far}: changed during each of 6 copies: {far} was written meanwhile"

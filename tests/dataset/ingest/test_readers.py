@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.dataset.ingest import readers
-from sem.dataset.ingest.readers import Told
+from sem.dataset.ingest.readers import ReadReporter
 
 
-def read(path, data: bytes, reader=readers.array):
+def read(path, data: bytes, reader=readers.iter_json_array):
     path.write_bytes(data)
     refused: list[tuple[str, str]] = []
-    found = list(reader(path, Told(lambda where, reason: refused.append((where, reason)))))
+    found = list(reader(path, ReadReporter(lambda where, reason: refused.append((where, reason)))))
     return found, refused
 
 
@@ -79,7 +79,9 @@ def test_a_list_inside_an_object_is_found(tmp_path):
 def test_a_long_line_is_one_refusal(tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "MAX_LINE", 100)
 
-    found, refused = read(tmp_path / "a.jsonl", b'"' + b"x" * 950 + b'"\n1\n', readers.jsonl)
+    found, refused = read(
+        tmp_path / "a.jsonl", b'"' + b"x" * 950 + b'"\n1\n', readers.iter_jsonl_rows
+    )
 
     assert found == [("line 2", 1)]
     assert refused == [("line 1", "longer than 100 bytes")]
@@ -89,7 +91,7 @@ def test_a_torn_gzip_is_refused(tmp_path):
     data = gzip.compress(b"1\n" * 100_000)
 
     with pytest.raises(SemError, match=r"a\.jsonl\.gz: cannot be read"):
-        read(tmp_path / "a.jsonl.gz", data[:-20], readers.jsonl)
+        read(tmp_path / "a.jsonl.gz", data[:-20], readers.iter_jsonl_rows)
 
 
 def test_values_that_would_not_fit_into_memory_are_refused_before_they_are_made():

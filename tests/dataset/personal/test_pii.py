@@ -223,7 +223,7 @@ def test_a_region_is_a_country():
 def test_where_everything_is_kept_nothing_is_looked_for():
     keep = Pii(**dict.fromkeys(pii.KINDS, "keep"))
 
-    assert pii.apply_pii_policy(TEXT, {"a": "ann@x.de"}, keep) == pii.Applied(
+    assert pii.apply_pii_policy(TEXT, {"a": "ann@x.de"}, keep) == pii.PiiResult(
         TEXT, {"a": "ann@x.de"}, {}
     )
 
@@ -389,7 +389,7 @@ def test_a_number_that_is_broken_over_lines_is_masked_whole():
 
 def test_no_id_of_a_real_page_is_taken_for_a_card(shared):
     # 16 on 179 product pages, all of them ids in the links of advertisers.
-    with store.reading(shared / "data" / "html" / "examples.duckdb") as opened:
+    with store.open_store(shared / "data" / "html" / "examples.duckdb") as opened:
         pages = [row.input_text for row in opened.rows()][::4]
 
     assert [span for page in pages for span in pii.find_personal_data(page, ["card"], US)] == []

@@ -78,7 +78,7 @@ DEFECTS = {
 @pytest.fixture(scope="module")
 def real(shared) -> list[RawRow]:
     """The real product and navigation rows."""
-    with store.reading(shared / "data" / "html" / "examples.duckdb") as opened:
+    with store.open_store(shared / "data" / "html" / "examples.duckdb") as opened:
         return [row for row in opened.rows() if row.task in ("productpage", "navpage")]
 
 

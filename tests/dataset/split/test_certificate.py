@@ -31,7 +31,7 @@ def certified(tmp_path, train, val, test):
     for part, rows in (("train", train), ("val", val), ("test", test)):
         paths[part] = tmp_path / f"{part}.jsonl"
         paths[part].write_text("".join(jsonio.canonical_json(r) + "\n" for r in rows), "utf-8")
-    return certificate.certify(paths, 0.8, tmp_path)
+    return certificate.certify_leakage(paths, 0.8, tmp_path)
 
 
 def found(made, between="train∩test"):
@@ -133,7 +133,7 @@ def test_near_duplicates_are_marked_and_move_together(tmp_path):
     part_of = {e.id: part for part in frozen.counts for e in frozen.examples(part)}
     assert part_of["a1"] == part_of["b1"]
     paths = {part: made.processed / f"{part}.v1.jsonl" for part in frozen.counts}
-    assert certificate.certify(paths, 0.8, tmp_path) == frozen.facts["certificate"]
+    assert certificate.certify_leakage(paths, 0.8, tmp_path) == frozen.facts["certificate"]
     shared = frozen.facts["certificate"]["shared"]
     assert {pair: kinds["near"]["keys"] for pair, kinds in shared.items()} == dict.fromkeys(
         ("train∩test", "train∩val", "val∩test"), 0
@@ -204,7 +204,7 @@ def test_nothing_that_is_repaired_straddles_a_cut(tmp_path_factory, rows, seed):
     ]
     try:
         cut = splits.cut_splits(
-            [splits.item(e, Split()) for e in examples],
+            [splits.make_split_item(e, Split()) for e in examples],
             EvalSplit("random", 0.6, 0.2, 0.2, seed),
         )
     except Insufficient:

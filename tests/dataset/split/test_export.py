@@ -10,7 +10,7 @@ from sem.core.project import Project
 from sem.dataset.clean import clean
 from sem.dataset.config import Clean
 from sem.dataset.ingest import conversations, importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.split import export, snapshot
 from sem.dataset.store import rows, store
 
@@ -34,9 +34,9 @@ def test_what_is_exported_is_imported_equal(made, tmp_path, form):
     other = project(tmp_path / "other")
 
     assert export.write_export(made, frozen, "train", form, out) == len(wanted) > 5
-    importers.import_file(other, out, Options())
+    importers.import_file(other, out, ImportOptions())
 
-    with store.reading(other.store) as opened:
+    with store.open_store(other.store) as opened:
         found = {one.id: rows.prepare_row(one, other.tasks, Clean()) for one in opened.rows()}
     for example in wanted:
         back = found[example.id]

@@ -11,7 +11,7 @@ from sem.core.errors import SemError
 from sem.core.taskspec import EvalSplit
 from sem.dataset.clean import clean
 from sem.dataset.split import snapshot, splits
-from sem.dataset.split.splits import Item
+from sem.dataset.split.splits import SplitItem
 from sem.dataset.store import store
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -20,12 +20,12 @@ AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 @pytest.mark.parametrize("seed", range(20))
 def test_no_test_row_is_trained_on_in_ten_cuts_of_a_growing_store(seed):
     dice = random.Random(seed)
-    items: list[Item] = []
+    items: list[SplitItem] = []
     tested: set[str] = set()
     for turn in range(10):
         for _ in range(dice.randint(3, 60)):
             shop, kind = dice.randint(0, 6 + 4 * turn), dice.choice(["a", "b"])
-            items.append(Item(f"{len(items):05}", kind, f"domain:s{shop}", f"{kind}|de"))
+            items.append(SplitItem(f"{len(items):05}", kind, f"domain:s{shop}", f"{kind}|de"))
         made = splits.cut_splits(items, EvalSplit(seed=dice.randint(0, 99)), tested)
         ids = {part: {name for g in made[part] for name in g.ids} for part in made}
         assert not tested & (ids["train"] | ids["val"])
@@ -56,7 +56,7 @@ def test_a_new_snapshot_keeps_the_old_test_rows_in_test(shop):
 def test_a_corrected_row_is_never_trained_on(shop):
     first, _ = snapshot.freeze_snapshot(shop, AT)
     trained = next(first.examples("train"))
-    snapshot.hold(shop, [trained.id], "corrected by hand")
+    snapshot.hold_out_examples(shop, [trained.id], "corrected by hand")
     store.append_store_rows(shop.store, [row("z1")])
     clean.clean_store(shop)
 
@@ -69,11 +69,13 @@ def test_a_corrected_row_is_never_trained_on(shop):
 def test_the_golden_set_is_held_out(shop):
     files.write_rows(shop.golden, [{"id": "g1"}])
 
-    assert snapshot.ids(shop) == {"g1"}
+    assert snapshot.list_held_out_ids(shop) == {"g1"}
 
 
 def test_a_store_without_new_domains_cannot_train(shop):
-    items = [Item(f"r{n}", "t", "domain:one" if n < 9 else "domain:two", "-") for n in range(18)]
+    items = [
+        SplitItem(f"r{n}", "t", "domain:one" if n < 9 else "domain:two", "-") for n in range(18)
+    ]
 
     with pytest.raises(SemError, match="2 groups, 1 of them tested on before cannot fill 3"):
         splits.cut_splits(items, EvalSplit(), {"r0"})

@@ -36,11 +36,11 @@ def lengths(texts: list[str]) -> list[int]:
     ("share", "value"), [(0.5, 50), (0.95, 95), (0.99, 99), (1.0, 100), (0.0, 1)]
 )
 def test_quantiles_are_values_that_occur(share, value):
-    assert dataset_stats.quantile(list(range(100, 0, -1)), share) == value
+    assert dataset_stats.nearest_rank_quantile(list(range(100, 0, -1)), share) == value
 
 
 def test_the_quantile_of_nothing_is_none():
-    assert dataset_stats.quantile([], 0.5) is None
+    assert dataset_stats.nearest_rank_quantile([], 0.5) is None
 
 
 def test_tokens_are_those_of_the_whole_prompt_and_the_canonical_answer():
@@ -135,6 +135,6 @@ def test_tokens_are_counted_by_part():
 
 
 def test_every_length_falls_into_one_column():
-    counts = dataset_stats.histogram([0, 16, 17, 99_999])
+    counts = dataset_stats.histogram_counts([0, 16, 17, 99_999])
 
     assert (counts[0], counts[1], counts[-1], sum(counts)) == (2, 1, 1, 4)

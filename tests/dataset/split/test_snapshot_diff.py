@@ -16,7 +16,7 @@ from sem.dataset.clean import clean
 from sem.dataset.split import acknowledge, diff_report, snapshot, snapshot_diff
 from sem.dataset.store import store
 from sem.dataset.takedown import takedown
-from sem.dataset.takedown.requested_rows import Ask
+from sem.dataset.takedown.requested_rows import TakedownRequest
 from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -41,13 +41,13 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Project:
     files.write_rows(made.processed / "clean.jsonl", rows)
     facts = files.read_json(made.processed / "clean.json")
     facts["sha256"] = files.sha256_file(made.processed / "clean.jsonl")
-    files.write_file(made.processed / "clean.json", jsonio.pretty(facts))
+    files.write_file(made.processed / "clean.json", jsonio.pretty_json(facts))
     snapshot.freeze_snapshot(made, AT)
     return made
 
 
 def test_rows_and_slots_are_told_apart(shop: Project) -> None:
-    found = snapshot_diff.between(shop, "v1", "v2")
+    found = snapshot_diff.compare_snapshots(shop, "v1", "v2")
 
     said = found.as_json()
     task = said["tasks"]["product"]
@@ -68,21 +68,21 @@ def test_rows_and_slots_are_told_apart(shop: Project) -> None:
 
 
 def test_tokens_are_counted_where_a_tokenizer_is_given(shop: Project) -> None:
-    found = snapshot_diff.between(shop, "v1", "v2", lambda text: 7 * len(text.split()))
+    found = snapshot_diff.compare_snapshots(shop, "v1", "v2", lambda text: 7 * len(text.split()))
 
     assert found.unit == "tokens"
     assert found.tasks["product"].input_delta % 7 == 0
 
 
 def test_a_snapshot_does_not_differ_from_itself(shop: Project) -> None:
-    said = snapshot_diff.between(shop, 2, 2).as_json()
+    said = snapshot_diff.compare_snapshots(shop, 2, 2).as_json()
 
     assert {kind: n for kind, n in said["rows"].items() if n} == {"same": 31}
     assert said["tasks"]["product"]["slots"] == {}
 
 
 def test_the_report_names_everything_and_holds_no_markup(shop: Project) -> None:
-    path = diff_report.write_diff_report(shop, snapshot_diff.between(shop, "v1", "v2"))
+    path = diff_report.write_diff_report(shop, snapshot_diff.compare_snapshots(shop, "v1", "v2"))
 
     text = path.read_text()
     assert path.name == "dataset_diff_v1_v2.md"
@@ -131,7 +131,7 @@ def test_training_on_a_difference_nobody_looked_at_is_refused(shop: Project) -> 
     name = promoted(shop, 1)
 
     with pytest.raises(SemError) as caught:
-        acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
+        acknowledge.require_acknowledgement(shop, snapshot.load_snapshot(shop, 2))
 
     assert caught.value.message == (
         f"snapshot v2 differs from v1, which the promoted run {name} was trained on"
@@ -143,12 +143,12 @@ def test_training_on_a_difference_nobody_looked_at_is_refused(shop: Project) -> 
 
 def test_an_acknowledged_difference_is_trained_on(shop: Project) -> None:
     promoted(shop, 1)
-    found = snapshot_diff.between(shop, 1, 2)
+    found = snapshot_diff.compare_snapshots(shop, 1, 2)
 
     for _ in range(2):
         acknowledge.write_acknowledgement(shop, found, "a cup is no mug", AT)
 
-    acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
+    acknowledge.require_acknowledgement(shop, snapshot.load_snapshot(shop, 2))
     (line,) = read(acknowledge.acknowledgements_path(shop))
     assert line["reason"] == "a cup is no mug"
     assert line["diff_sha256"] == found.sha256
@@ -156,27 +156,29 @@ def test_an_acknowledged_difference_is_trained_on(shop: Project) -> None:
 
 
 def test_the_promoted_snapshot_itself_and_no_promotion_need_nothing(shop: Project) -> None:
-    acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
+    acknowledge.require_acknowledgement(shop, snapshot.load_snapshot(shop, 2))
     promoted(shop, 2)
 
-    acknowledge.require(shop, snapshot.load_snapshot(shop, 2))
+    acknowledge.require_acknowledgement(shop, snapshot.load_snapshot(shop, 2))
     with pytest.raises(SemError, match="snapshot v1 differs from v2"):
-        acknowledge.require(shop, snapshot.load_snapshot(shop, 1))
+        acknowledge.require_acknowledgement(shop, snapshot.load_snapshot(shop, 1))
 
 
 def test_a_withdrawn_snapshot_cannot_be_compared_and_that_is_said(
     shop: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = promoted(shop, 2)
-    list(takedown.run_takedowns(shop, Ask(ids=("a1",)), AT, lambda text: None))
+    list(takedown.run_takedowns(shop, TakedownRequest(ids=("a1",)), AT, lambda text: None))
 
-    acknowledge.require(shop, snapshot.load_snapshot(shop))
+    acknowledge.require_acknowledgement(shop, snapshot.load_snapshot(shop))
 
     assert f"v2, which run {name} was trained on, was withdrawn" in capsys.readouterr().err
     with pytest.raises(SemError, match="snapshot v1 was withdrawn by takedown td-"):
-        snapshot_diff.between(shop, 1, 3)
+        snapshot_diff.compare_snapshots(shop, 1, 3)
 
 
 def test_a_reason_is_needed(shop: Project) -> None:
     with pytest.raises(SemError, match="--acknowledge without a reason"):
-        acknowledge.write_acknowledgement(shop, snapshot_diff.between(shop, 1, 2), " ", AT)
+        acknowledge.write_acknowledgement(
+            shop, snapshot_diff.compare_snapshots(shop, 1, 2), " ", AT
+        )

@@ -12,7 +12,7 @@ from sem.core.example import Example
 from sem.core.taskspec import EvalSplit
 from sem.dataset.config import Split
 from sem.dataset.split import splits
-from sem.dataset.split.splits import Item
+from sem.dataset.split.splits import SplitItem
 
 RATIOS = st.sampled_from([(0.8, 0.1, 0.1), (0.7, 0.1, 0.2), (0.6, 0.2, 0.2), (0.34, 0.33, 0.33)])
 SIZES = st.lists(st.tuples(st.integers(1, 12), st.sampled_from(["a", "b", "ab"])), max_size=40)
@@ -22,10 +22,10 @@ def split(ratios=(0.8, 0.1, 0.1), seed: int = 1) -> EvalSplit:
     return EvalSplit("random", *ratios, seed)
 
 
-def items(groups: list[tuple[int, str]], languages: str = "de") -> list[Item]:
+def items(groups: list[tuple[int, str]], languages: str = "de") -> list[SplitItem]:
     """Groups as (rows, tasks): row n of a group has its n-th task."""
     return [
-        Item(
+        SplitItem(
             f"{g:03}-{n}",
             kinds[n % len(kinds)],
             f"g{g}",
@@ -78,7 +78,7 @@ def test_rows_that_stand_alone_are_apportioned_exactly(rows):
     made = splits.cut_splits(items([(1, "a")] * rows), split())
 
     counts = {part: len(names) for part, names in ids(made).items()}
-    assert counts == splits.apportion(rows, split())
+    assert counts == splits.apportion_rows(rows, split())
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_rows_that_stand_alone_are_apportioned_exactly(rows):
     ],
 )
 def test_the_largest_remainder_gets_the_row(rows, ratios, counts):
-    assert tuple(splits.apportion(rows, split(ratios)).values()) == counts
+    assert tuple(splits.apportion_rows(rows, split(ratios)).values()) == counts
 
 
 def test_one_domain_cannot_be_cut():
@@ -171,7 +171,7 @@ def test_a_cut_of_many_groups_takes_seconds():
 def test_rows_without_a_domain_move_with_their_document_or_alone(group_by, meta, source, group):
     example = Example("x", "t", "in", {}, meta, source_id=source)
 
-    assert splits.item(example, Split(group_by=group_by)).group == group
+    assert splits.make_split_item(example, Split(group_by=group_by)).group == group
 
 
 def test_one_brand_under_three_tlds_is_one_group():
@@ -181,7 +181,7 @@ def test_one_brand_under_three_tlds_is_one_group():
         for name in ("acme.de", "acme.fr", "acme.co.uk", "shop.de", "shop.fr", "acme.example")
         for n in range(2)
     ]
-    groups = splits.group_items(splits.item(page, Split()) for page in pages)
+    groups = splits.group_items(splits.make_split_item(page, Split()) for page in pages)
 
     assert sorted(len(group.ids) for group in groups) == [2, 2, 8]
 
@@ -191,7 +191,7 @@ def test_who_does_not_group_by_domain_has_sites_on_several_sides(group_by):
     pages = [Example(f"{n}", "t", f"{n}", {}, {"domain": f"acme.{n}"}) for n in ("de", "fr")]
     options = Split(group_by=group_by)
 
-    assert len(splits.group_items(splits.item(page, options) for page in pages)) == 2
+    assert len(splits.group_items(splits.make_split_item(page, options) for page in pages)) == 2
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def made(root: Path, *references: object, **files_: str) -> Project:
 
 
 def references(found: Project) -> dict[str, tuple[object, object]]:
-    with store.reading(found.store) as opened:
+    with store.open_store(found.store) as opened:
         return {
             str(one.id): (
                 json.loads(one.reference),
@@ -153,9 +153,11 @@ def test_an_older_store_is_read_and_migrated_on_request(tmp_path: Path) -> None:
     rows = references(found)
 
     assert store_writer.store_version(found.store) == 1
-    assert store_writer.migrate(found.store) == ["1 to 2: the store says of which version it is."]
+    assert store_writer.upgrade_store(found.store) == [
+        "1 to 2: the store says of which version it is."
+    ]
     assert store_writer.store_version(found.store) == store_writer.CURRENT == 2
-    assert store_writer.migrate(found.store) == []
+    assert store_writer.upgrade_store(found.store) == []
     assert references(found) == rows
 
 
@@ -167,7 +169,7 @@ def test_a_store_of_a_newer_sem_is_not_touched(tmp_path: Path) -> None:
     import duckdb
 
     found = made(tmp_path, OLD)
-    store_writer.migrate(found.store)
+    store_writer.upgrade_store(found.store)
     with duckdb.connect(str(found.store)) as connection:
         connection.execute("UPDATE schema_meta SET version = 9")
 

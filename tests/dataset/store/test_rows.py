@@ -49,7 +49,7 @@ def test_the_language_is_two_or_three_letters(stored, page, found):
 
 
 def test_texts_of_a_reference_are_spelled_as_in_cleaned_pages():
-    assert rows.tidy({"a": ["Cafe\u0301 ", {"b": "x\u200by"}], "c": 1}) == {
+    assert rows.clean_strings({"a": ["Cafe\u0301 ", {"b": "x\u200by"}], "c": 1}) == {
         "a": ["Café", {"b": "xy"}],
         "c": 1,
     }

@@ -27,12 +27,12 @@ def make(path: Path, *statements: str) -> Path:
 
 
 def read(path: Path) -> list[store.RawRow]:
-    with store.reading(path) as opened:
+    with store.open_store(path) as opened:
         return sorted(opened.rows(), key=lambda one: one.id)
 
 
 def test_real_rows_are_read(shared):
-    with store.reading(shared / "data" / "html" / "examples.duckdb") as opened:
+    with store.open_store(shared / "data" / "html" / "examples.duckdb") as opened:
         names = {one.id for one in opened.rows()}
 
     assert len(names) == opened.count == 962
@@ -239,7 +239,7 @@ def test_a_new_store_appears_whole_whatever_a_killed_writer_left(tmp_path):
 
     store.append_store_rows(path, [row("1")])
 
-    with store.reading(path) as opened:
+    with store.open_store(path) as opened:
         assert opened.count == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["s.duckdb", "s.duckdb.lock"]
 
@@ -256,30 +256,34 @@ def mine(name: str) -> store.RawRow:
 def test_rows_of_one_origin_are_exchanged_and_others_stay(tmp_path):
     path = tmp_path / "d.duckdb"
     store.append_store_rows(path, [mine("m")])
-    first = store_writer.exchange(path, [forged("a"), forged("b"), forged("c")], "forge")
-    second = store_writer.exchange(path, [forged("b"), forged("c", "new"), forged("d")], "forge")
+    first = store_writer.replace_origin_rows(
+        path, [forged("a"), forged("b"), forged("c")], "forge"
+    )
+    second = store_writer.replace_origin_rows(
+        path, [forged("b"), forged("c", "new"), forged("d")], "forge"
+    )
 
-    assert first == store_writer.Exchanged(added=3)
-    assert second == store_writer.Exchanged(added=1, unchanged=1, replaced=1, removed=1)
+    assert first == store_writer.OriginCounts(added=3)
+    assert second == store_writer.OriginCounts(added=1, unchanged=1, replaced=1, removed=1)
     assert [one.id for one in read(path)] == ["b", "c", "d", "m"]
     assert '"new"' in read(path)[1].reference
 
 
 def test_an_exchange_that_changes_nothing_leaves_the_bytes(tmp_path):
     path = tmp_path / "d.duckdb"
-    store_writer.exchange(path, [forged("a")], "forge")
+    store_writer.replace_origin_rows(path, [forged("a")], "forge")
     before = path.read_bytes()
 
-    assert store_writer.exchange(path, [forged("a")], "forge").unchanged == 1
+    assert store_writer.replace_origin_rows(path, [forged("a")], "forge").unchanged == 1
     assert path.read_bytes() == before
 
 
 def test_an_exchange_never_takes_the_id_of_a_row_of_other_origin(tmp_path):
     path = tmp_path / "d.duckdb"
     store.append_store_rows(path, [mine("m")])
-    store_writer.exchange(path, [forged("a")], "forge")
+    store_writer.replace_origin_rows(path, [forged("a")], "forge")
 
     with pytest.raises(SemError, match="id 'm' is there with other content"):
-        store_writer.exchange(path, [forged("b"), forged("m")], "forge")
+        store_writer.replace_origin_rows(path, [forged("b"), forged("m")], "forge")
 
     assert [one.id for one in read(path)] == ["a", "m"]

@@ -9,7 +9,7 @@ from rowmaker import project, row
 
 from sem.core.errors import SemError
 from sem.dataset.ingest import importers
-from sem.dataset.ingest.importers import Options
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.store import store, store_writer, utf8_connection
 from sem.dataset.takedown import erase
 from sem.preview.contribution import contribution
@@ -19,7 +19,7 @@ NULLS = ", NULL" * 3
 ROW = f"INSERT INTO examples VALUES ('a', 'product', 'page', '1'{NULLS})"
 BAD_ROW = f"INSERT INTO examples VALUES ('a', 'product', 'a page, zzzzz', '1'{NULLS})"
 
-OPTIONS = Options(task="product")
+OPTIONS = ImportOptions(task="product")
 READERS = {
     "import": lambda made, path: importers.import_file(made, path, OPTIONS),
     "mapped import": lambda made, path: importers.import_file(
@@ -86,7 +86,7 @@ def test_a_store_that_is_not_utf_8_is_refused_whole(tmp_path, kind, columns):
     made = project(tmp_path)
 
     with pytest.raises(SemError, match="is not UTF-8 text") as caught:
-        importers.import_file(made, path, Options(task="product", columns=columns))
+        importers.import_file(made, path, ImportOptions(task="product", columns=columns))
 
     assert str(path) in caught.value.message
     assert not made.store.exists()
@@ -99,7 +99,7 @@ def test_a_store_that_is_not_utf_8_is_refused_whole(tmp_path, kind, columns):
 def test_a_row_of_a_store_that_is_not_utf_8_is_named(tmp_path, kind, place):
     path = bad_text.write_store(tmp_path / "a.duckdb", *STORES[kind])
 
-    with pytest.raises(SemError) as caught, store.reading(path) as opened:
+    with pytest.raises(SemError) as caught, store.open_store(path) as opened:
         list(opened.rows())
 
     assert caught.value.message == f"{path}: {place} is not UTF-8 text"
@@ -107,8 +107,8 @@ def test_a_row_of_a_store_that_is_not_utf_8_is_named(tmp_path, kind, place):
 
 ACTS = {
     "append": lambda path: store.append_store_rows(path, [row("a")]),
-    "update": lambda path: store_writer.migrate(path),
-    "erase": lambda path: erase.erase(path, ["b"]),
+    "update": lambda path: store_writer.upgrade_store(path),
+    "erase": lambda path: erase.erase_rows(path, ["b"]),
     "scan": lambda path: list(erase.store_texts(path)),
 }
 
@@ -131,7 +131,7 @@ def test_a_fault_of_who_reads_is_not_taken_for_one_of_the_store(tmp_path):
     path = tmp_path / "d.duckdb"
     store.append_store_rows(path, [row("a")])
 
-    with pytest.raises(UnicodeDecodeError), store.reading(path):
+    with pytest.raises(UnicodeDecodeError), store.open_store(path):
         b"\xff".decode()
 
 
@@ -157,7 +157,7 @@ def test_text_that_is_not_utf_8_is_an_error_of_duckdb_however_it_is_fetched(
 ):
     path = bad_text.write_store(tmp_path / "a.duckdb", *STORES[kind])
 
-    with store.connect(path) as connection, pytest.raises(duckdb.Error) as caught:
+    with store.connect_read_only(path) as connection, pytest.raises(duckdb.Error) as caught:
         fetch(connection, query)
 
     assert utf8_connection.not_utf8_error(path, caught.value) is not None

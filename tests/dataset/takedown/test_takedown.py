@@ -27,7 +27,7 @@ from sem.dataset.ingest import importers
 from sem.dataset.split import snapshot
 from sem.dataset.store import store, tombstones
 from sem.dataset.takedown import byte_scan, erase, purge, requested_rows, takedown, withdraw
-from sem.dataset.takedown.requested_rows import Ask
+from sem.dataset.takedown.requested_rows import TakedownRequest
 from sem.ops import promote
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -65,14 +65,14 @@ def shop(master: Project, tmp_path: Path) -> Project:
     return copied(master, tmp_path)
 
 
-def take(made: Project, **ask: object) -> takedown.Done:
+def take(made: Project, **ask: object) -> takedown.TakedownResult:
     """Return one takedown, to its end."""
-    (done,) = takedown.run_takedowns(made, Ask(**ask), AT, lambda text: None)
+    (done,) = takedown.run_takedowns(made, TakedownRequest(**ask), AT, lambda text: None)
     return done
 
 
 def ids(made: Project) -> set[str]:
-    with store.reading(made.store) as opened:
+    with store.open_store(made.store) as opened:
         return {str(one.id) for one in opened.rows()}
 
 
@@ -208,7 +208,7 @@ def test_a_twin_under_another_id_goes_too_and_cannot_come_back(shop: Project) ->
         }
     ]
     files.write_rows(back, [*again, {**again[0], "id": "q2", "input_text": twin}])
-    result = importers.import_file(shop, back, importers.Options())
+    result = importers.import_file(shop, back, importers.ImportOptions())
     assert (result.rejects, result.stored.added) == ({"taken_down": 1}, 1)  # markup differs
 
 
@@ -226,7 +226,7 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
     ]
     files.write_rows(shop.root / "in.jsonl", rows)
 
-    result = importers.import_file(shop, shop.root / "in.jsonl", importers.Options())
+    result = importers.import_file(shop, shop.root / "in.jsonl", importers.ImportOptions())
 
     assert result.rejects == {"taken_down": 2}
     refused = read(shop.reports / importers.REJECTS)
@@ -238,14 +238,14 @@ def test_what_comes_back_is_refused_by_id_in_every_way(shop: Project) -> None:
     store.append_store_rows(shop.store, [row("amber9")])
     done = clean.clean_store(shop)
     assert done.tally.reasons["taken_down"] == 1
-    snapshot.hold(shop, ["amber9", "c1"], "corrected")
-    assert {"amber9"} & snapshot.ids(shop) == set()
-    assert "c1" in snapshot.ids(shop)
+    snapshot.hold_out_examples(shop, ["amber9", "c1"], "corrected")
+    assert {"amber9"} & snapshot.list_held_out_ids(shop) == set()
+    assert "c1" in snapshot.list_held_out_ids(shop)
 
 
 def test_a_person_cannot_come_back_on_another_page(tmp_path: Path) -> None:
     made = frozen(tmp_path, row("amber9", input_text=page("amber9", SECRET)))
-    takes = Ask(people=(requested_rows.person.parse_person("Ada Lovelace"),))
+    takes = TakedownRequest(people=(requested_rows.person.parse_person("Ada Lovelace"),))
     list(takedown.run_takedowns(made, takes, AT, lambda text: None))
     new = row("z5", input_text=page("z5", "A talk with Ms. Lovelace, Ada, on looms"))
 
@@ -265,7 +265,7 @@ def test_without_the_salt_nothing_is_imported(shop: Project) -> None:
     )
 
     with pytest.raises(SemError, match="what was taken down can no longer be told"):
-        importers.import_file(shop, shop.root / "in.jsonl", importers.Options())
+        importers.import_file(shop, shop.root / "in.jsonl", importers.ImportOptions())
 
 
 def test_tombstones_and_receipt_spell_nothing(shop: Project) -> None:
@@ -301,7 +301,7 @@ def artefacts(made: Project) -> dict[str, Path]:
     files.write_file(found["page"], f"<td>b1</td><td>{SECRET.replace(' ', '&#32;')}</td>")
     files.write_file(
         found["golden"],
-        jsonio.pretty(
+        jsonio.pretty_json(
             {
                 "examples": [
                     {"id": "g1", "question": SECRET, "answer": "x"},
@@ -374,12 +374,12 @@ def test_a_trace_in_a_file_of_others_is_listed_and_left(shop: Project) -> None:
 
     first = take(shop, ids=("amber9",))
     theirs.unlink()
-    (again,) = takedown.run_takedowns(shop, Ask(), AT, lambda text: None)
+    (again,) = takedown.run_takedowns(shop, TakedownRequest(), AT, lambda text: None)
 
     assert first.hits == ["data/other/notes.txt"]
     assert again.hits == []
     assert again.receipt["takedown"] == first.receipt["takedown"]
-    assert takedown.unfinished(shop) == []
+    assert takedown.unfinished_takedowns(shop) == []
 
 
 def test_deleted_rows_in_free_pages_are_seen(tmp_path: Path) -> None:
@@ -391,10 +391,10 @@ def test_deleted_rows_in_free_pages_are_seen(tmp_path: Path) -> None:
         db.executemany("INSERT INTO t VALUES (?)", [(text,)] * 50)
         db.execute("DELETE FROM t")
     db.close()
-    sought = byte_scan.Sought(byte_scan.Trace.of([text]))
+    sought = byte_scan.ScanTarget(byte_scan.Trace.of([text]))
 
     assert list(byte_scan.file_blocks(path)) == []
-    assert byte_scan.holds(path, sought)
+    assert byte_scan.holds_trace(path, sought)
 
 
 def test_a_damaged_database_is_named_and_no_traceback(shop: Project) -> None:
@@ -407,7 +407,7 @@ def test_a_damaged_database_is_named_and_no_traceback(shop: Project) -> None:
     for seed, path in enumerate(copies):
         shutil.copyfile(whole, path)
         damage.damage_file(path, seed)
-    sought = byte_scan.Sought(byte_scan.Trace.of([SECRET]))
+    sought = byte_scan.ScanTarget(byte_scan.Trace.of([SECRET]))
 
     found = byte_scan.scan_tree(shop, sought)
     refused = []
@@ -426,7 +426,7 @@ def test_a_damaged_database_is_named_and_no_traceback(shop: Project) -> None:
 def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:
     before = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
 
-    said = dict(takedown.preview_takedown(shop, Ask(ids=("amber9",))))
+    said = dict(takedown.preview_takedown(shop, TakedownRequest(ids=("amber9",))))
 
     after = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
     assert {path.name for path in set(after) - set(before)} == {"salt"}
@@ -443,9 +443,9 @@ def trained(made: Project, version: int) -> run.Run:
     frozen_at = snapshot.load_snapshot(made, version)
     plan = {"snapshot": {"version": version, "sha256": frozen_at.sha256}, "tasks": {}}
     found = run.create_run(made, plan, AT)
-    files.write_file(found.folder / "manifest.json", jsonio.pretty({"run_id": found.id}))
+    files.write_file(found.folder / "manifest.json", jsonio.pretty_json({"run_id": found.id}))
     lineage = {"lineage": {"snapshot": plan["snapshot"]}, "files": {}}
-    files.write_file(made.packages / found.id / "manifest.json", jsonio.pretty(lineage))
+    files.write_file(made.packages / found.id / "manifest.json", jsonio.pretty_json(lineage))
     return found
 
 
@@ -466,7 +466,7 @@ def test_runs_and_packages_of_a_withdrawn_snapshot_are_blocked_by_name(shop: Pro
         f"run {made.id}": lambda: promote.promote_tested_run(shop, made.id, "please", AT),
         f"promoted run {made.id}": lambda: run.promoted_run_id(shop),
         f"package {made.id}": lambda: verify.package_faults(shop.packages / made.id),
-        f"run {made.id} ": lambda: bundle.export(shop, made, ["vllm"]),
+        f"run {made.id} ": lambda: bundle.build_package(shop, made, ["vllm"]),
     }
     for what, call in calls.items():
         with pytest.raises(SemError) as caught:
@@ -484,7 +484,7 @@ def test_the_gate_names_the_takedown(shop: Project) -> None:
     made = trained(shop, 1)
     done = take(shop, ids=("amber9",))
 
-    case = gate_inputs.decide_request(gate_inputs.Request(shop, made.id, "base", "test", None))
+    case = gate_inputs.decide_request(gate_inputs.GateRequest(shop, made.id, "base", "test", None))
 
     name = done.receipt["takedown"]
     assert case.verdict.checks[0].found == f"withdrawn: v1, run tainted by {name}"
@@ -498,7 +498,9 @@ def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> 
     take(shop, ids=("amber9",))
     said: list[str] = []
 
-    assert list(takedown.run_takedowns(shop, Ask(ids=("amber9",)), AT, said.append)) == []
+    assert (
+        list(takedown.run_takedowns(shop, TakedownRequest(ids=("amber9",)), AT, said.append)) == []
+    )
     assert said == ["it was taken down before, and no row of it has come back"]
 
 
@@ -509,7 +511,7 @@ def test_a_damaged_plan_of_a_takedown_is_one_error_that_names_it(
     files.write_file(tombstones.governance_folder(shop) / f"{byte_scan.WORKING}td-1.json", content)
 
     with pytest.raises(SemError, match=r"td-1\.json"):
-        takedown.unfinished(shop)
+        takedown.unfinished_takedowns(shop)
 
 
 def test_an_id_nobody_has_gets_its_stone(shop: Project) -> None:
@@ -535,7 +537,7 @@ def test_weights_and_vocabularies_are_left_out_and_counted_in_the_receipt(
     done = take(shop, ids=("amber9",))
 
     assert done.receipt["scan"]["left_out"] == left_out
-    assert takedown.unfinished(shop) == []
+    assert takedown.unfinished_takedowns(shop) == []
     assert take(shop, ids=("birch1",)).receipt["scan"]["left_out"] == left_out
 
 
@@ -544,12 +546,15 @@ def test_a_takedown_waits_for_who_has_read_the_rows_and_changes_nothing(
     shop: Project, name: str
 ) -> None:
     before = {path: path.read_bytes() for path in shop.root.rglob("*") if path.is_file()}
-    with files.lock(shop.processed / name, "rows"), pytest.raises(SemError, match="being written"):
+    with (
+        files.lock_file(shop.processed / name, "rows"),
+        pytest.raises(SemError, match="being written"),
+    ):
         take(shop, ids=("amber9",))
 
     after = {p: p.read_bytes() for p in shop.root.rglob("*") if p.is_file()}
     assert {p for p in before if after.get(p) != before[p]} == set()
-    assert takedown.unfinished(shop) == []
+    assert takedown.unfinished_takedowns(shop) == []
     assert traces(shop, "Lovelace") != []
     assert take(shop, ids=("amber9",)).receipt["snapshot_made"] == "v2"
 
@@ -573,7 +578,7 @@ def test_a_takedown_leaves_the_files_of_a_live_export_and_takes_those_of_a_dead_
     live, dead = (shop.packages / f".building-{name}" / "adapter" / "x.json" for name in "ab")
     for path in (live, dead):
         files.write_file(path, "{}")
-    with files.lock(shop.packages / ".a.lock", "package a"):
+    with files.lock_file(shop.packages / ".a.lock", "package a"):
         take(shop, ids=("amber9",))
 
     assert (live.exists(), dead.exists()) == (True, False)
@@ -587,10 +592,10 @@ def test_a_sweep_takes_what_its_own_lock_guards_and_nothing_of_a_live_writer(
     names = [".tmp-spill", ".tmp-index", ".tmp-train.v9.jsonl", ".tmp-clean.jsonl-x1"]
     for name in names:
         files.write_file(folder / name, "")
-    snapshot.recover(shop, AT)
+    snapshot.recover_freeze(shop, AT)
     assert [n for n in names if (folder / n).exists()] == [n for n in names if "train" not in n]
 
-    with files.replacing(folder / "clean.jsonl.copy") as file:
+    with files.open_atomic_file(folder / "clean.jsonl.copy") as file:
         (writing,) = folder.glob(".tmp-clean.jsonl.copy-*")
         files.remove_temporary_files(folder, (".tmp-*",))
         assert writing.exists()
@@ -601,7 +606,7 @@ def test_a_sweep_takes_what_its_own_lock_guards_and_nothing_of_a_live_writer(
 
 def test_nothing_named_is_an_error(shop: Project) -> None:
     with pytest.raises(SemError, match="nothing is named to take down"):
-        list(takedown.run_takedowns(shop, Ask(), AT, lambda text: None))
+        list(takedown.run_takedowns(shop, TakedownRequest(), AT, lambda text: None))
 
 
 @pytest.mark.parametrize("step", takedown.STEPS)
@@ -618,15 +623,15 @@ def test_killed_before_any_step_the_next_run_finishes(
             raise Killed
 
     with pytest.raises(Killed):
-        list(takedown.run_takedowns(made, Ask(ids=("amber9",)), AT, stop))
-    (done,) = takedown.run_takedowns(made, Ask(), AT, lambda text: None)
+        list(takedown.run_takedowns(made, TakedownRequest(ids=("amber9",)), AT, stop))
+    (done,) = takedown.run_takedowns(made, TakedownRequest(), AT, lambda text: None)
 
     assert traces(made, "Lovelace", "amber9") == []
     assert list(tombstones.governance_folder(made).glob(".takedown-*")) == []
     assert done.receipt["snapshot_made"] == "v2"
     assert sorted(snapshot.snapshot_versions(made)) == [2]
     assert snapshot.freeze_snapshot(made, AT)[1] is False
-    assert takedown.unfinished(made) == []
+    assert takedown.unfinished_takedowns(made) == []
 
 
 def test_the_script_prints_the_receipt_and_exits_1_on_a_trace(shop: Project) -> None:
@@ -663,7 +668,7 @@ def test_no_copy_of_the_store_carries_erased_bytes_along(tmp_path: Path) -> None
     whole = made.store.read_bytes()
     for number in range(40):
         made.store.write_bytes(whole)
-        assert erase.erase(made.store, {f"r{number}"}) == 1
+        assert erase.erase_rows(made.store, {f"r{number}"}) == 1
         assert f"x{number}y".encode() * 3 not in made.store.read_bytes()
 
 
@@ -684,7 +689,7 @@ def test_any_row_leaves_no_trace_in_new_snapshots_and_stays_out(
     root = tmp_path_factory.mktemp("copy") / "sem"
     shutil.copytree(cut.root, root)
     made = Project("shop", root)
-    with store.reading(made.store) as opened:
+    with store.open_store(made.store) as opened:
         there = {str(one.id): one for one in opened.rows()}
     name = data.draw(st.sampled_from(sorted(there)))
 
@@ -697,7 +702,7 @@ def test_any_row_leaves_no_trace_in_new_snapshots_and_stays_out(
     assert name not in {e.id for e in seen}
     assert all(name * 9 not in e.input_text for e in seen)
     files.write_rows(root / "back.jsonl", [_record(there[name]), _record(there[name], "fresh")])
-    result = importers.import_file(made, root / "back.jsonl", importers.Options())
+    result = importers.import_file(made, root / "back.jsonl", importers.ImportOptions())
     assert (result.rejects["taken_down"], result.stored.added) == (2, 0)
 
 
@@ -712,7 +717,7 @@ def _record(one: object, name: str | None = None) -> dict[str, object]:
 
 def test_the_scan_reads_escapes_and_entities(tmp_path: Path) -> None:
     trace = byte_scan.Trace.of([SECRET + " für 3 € — “ganz” neu"])
-    sought = byte_scan.Sought(trace)
+    sought = byte_scan.ScanTarget(trace)
 
     assert sought.inside(json.dumps({"a": SECRET.replace(" ", "\n")}).encode())
     assert sought.inside(b"HANDMADE by Ada&nbsp;Lovelace&#32;in a workshop")

@@ -18,7 +18,7 @@ from sem.core.errors import Busy, SemError
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.dataset.takedown import takedown
-from sem.dataset.takedown.requested_rows import Ask
+from sem.dataset.takedown.requested_rows import TakedownRequest
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
@@ -123,8 +123,8 @@ def go_on(job: warm.Popen) -> tuple[int, str]:
     return job.returncode, said
 
 
-def take(project: Project, name: str) -> takedown.Done:
-    (done,) = takedown.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
+def take(project: Project, name: str) -> takedown.TakedownResult:
+    (done,) = takedown.run_takedowns(project, TakedownRequest(ids=(name,)), AT, lambda text: None)
     return done
 
 
@@ -170,7 +170,7 @@ def test_a_takedown_does_not_overtake_a_job_that_is_publishing(
     with pytest.raises(Busy, match="is being written by another process"):
         take(project, name)
     code, said = go_on(job)
-    (done,) = takedown.run_takedowns(project, Ask(ids=(name,)), AT, lambda text: None)
+    (done,) = takedown.run_takedowns(project, TakedownRequest(ids=(name,)), AT, lambda text: None)
 
     assert (code, "Traceback" in said) == (0, False), said
     assert traces(project, page) == []

@@ -35,8 +35,8 @@ class Counting:
         return [Completion(f"{p.ids[0]} of {seen}", "stop", 2) for p in prompts]
 
 
-def finish(book: answers.Book, generator: Counting) -> dict[str, str]:
-    for _ in answers.generate(book, PAIRS, generator, SETTINGS):
+def finish(book: answers.AnswerFile, generator: Counting) -> dict[str, str]:
+    for _ in answers.generate_missing_answers(book, PAIRS, generator, SETTINGS):
         pass
     return {name: row.text for name, row in answers.read_answers(book.path).items()}
 

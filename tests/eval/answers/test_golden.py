@@ -103,7 +103,7 @@ def test_a_flat_golden_set_is_of_one_project(project, value, current, owner):
     if current:
         (project.root / ".opensem_project").write_text(f"{current}\n")
 
-    owners = [one.sem for one in (project, other) if golden.written(one)]
+    owners = [one.sem for one in (project, other) if golden.find_golden_set(one)]
 
     assert owners == ([owner] if owner else [])
 

@@ -9,7 +9,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.store import tombstones
 from sem.eval.answers import golden, golden_edit
-from sem.eval.answers.golden_edit import Given
+from sem.eval.answers.golden_edit import GoldenColumns
 
 QA = """task_id: qa
 task_version: 1.0.0
@@ -44,15 +44,15 @@ def test_a_plain_answer_becomes_the_one_text_the_task_asks_for(project):
         ('{"answer": "y"}', "y"),
         ("[1]", "[1]"),
     ):
-        golden_edit.add_golden_entries(project, one(f"What is {answer}?", answer), Given())
+        golden_edit.add_golden_entries(project, one(f"What is {answer}?", answer), GoldenColumns())
         found = {e.input_text: e.output_json for e in golden.golden_examples(project)}
 
         assert found[f"What is {answer}?"] == {"answer": kept}
 
 
 def test_an_id_is_made_of_the_question_and_stays(project):
-    told = golden_edit.add_golden_entries(project, one() + one("And who else?"), Given())
-    again = golden_edit.add_golden_entries(project, one("A third?") + one(), Given())
+    told = golden_edit.add_golden_entries(project, one() + one("And who else?"), GoldenColumns())
+    again = golden_edit.add_golden_entries(project, one("A third?") + one(), GoldenColumns())
 
     assert (len(told.added), again.added, again.same) == (2, [again.added[0]], 1)
     ids = {e.input_text: e.id for e in golden.golden_examples(project)}
@@ -66,22 +66,24 @@ def test_a_set_that_was_emptied_by_hand_grows_again(project):
     path = project.golden.with_name("golden_set.json")
     files.write_file(path, "[]")
 
-    golden_edit.add_golden_entries(project, one(), Given())
+    golden_edit.add_golden_entries(project, one(), GoldenColumns())
 
     assert len(golden.golden_entries(path)) == 1
 
 
 def test_another_answer_needs_replace_and_nothing_is_half_written(project):
-    golden_edit.add_golden_entries(project, one(), Given())
+    golden_edit.add_golden_entries(project, one(), GoldenColumns())
     before = project.golden.with_name("golden_set.json").read_bytes()
 
     with pytest.raises(SemError, match="is in the set with another content"):
-        golden_edit.add_golden_entries(project, one("New?") + one(answer="A scope."), Given())
+        golden_edit.add_golden_entries(
+            project, one("New?") + one(answer="A scope."), GoldenColumns()
+        )
     assert project.golden.with_name("golden_set.json").read_bytes() == before
 
     assert (
         golden_edit.add_golden_entries(
-            project, one(answer="A scope."), Given(), replace=True
+            project, one(answer="A scope."), GoldenColumns(), replace=True
         ).replaced
         == 1
     )
@@ -103,7 +105,7 @@ def test_another_answer_needs_replace_and_nothing_is_half_written(project):
 )
 def test_an_entry_that_cannot_be_used_is_named_and_none_comes_in(project, entry, message):
     with pytest.raises(SemError, match=message):
-        golden_edit.add_golden_entries(project, [*one(), ("given", entry)], Given())
+        golden_edit.add_golden_entries(project, [*one(), ("given", entry)], GoldenColumns())
 
     assert not project.golden.exists()
 
@@ -120,7 +122,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_kind_of_file_gives_the_same_entry(project, tmp_path, name):
     path = files.write_file(tmp_path / name, FILES[name])
-    how = Given(golden_edit.golden_columns(["question=q,answer=a", "meta.reason=why"]))
+    how = GoldenColumns(golden_edit.golden_columns(["question=q,answer=a", "meta.reason=why"]))
 
     golden_edit.add_golden_entries(project, golden_edit.read_golden_entries(path), how)
 
@@ -150,16 +152,16 @@ def test_a_map_names_fields_that_are_there(project, tmp_path):
     with pytest.raises(SemError, match="no field 'questoin' here\n       did you mean 'question'"):
         golden_edit.golden_columns(["questoin=q"])
     with pytest.raises(SemError, match="given: no key 'q'"):
-        golden_edit.add_golden_entries(project, one(), Given({"question": "q"}))
+        golden_edit.add_golden_entries(project, one(), GoldenColumns({"question": "q"}))
 
 
 def test_what_was_taken_down_does_not_come_in_again(project, capsys):
-    golden_edit.add_golden_entries(project, one(id="g1"), Given())
-    stones = tombstones.keyed(project)
+    golden_edit.add_golden_entries(project, one(id="g1"), GoldenColumns())
+    stones = tombstones.load_salted_tombstones(project)
     tombstones.add_tombstones(project, [stone(stones, "g1")])
 
     told = golden_edit.add_golden_entries(
-        project, one("New?", id="g1") + one("Other?", id="g2"), Given()
+        project, one("New?", id="g1") + one("Other?", id="g2"), GoldenColumns()
     )
 
     assert (told.taken_down, told.added) == (1, ["g2"])
@@ -167,17 +169,19 @@ def test_what_was_taken_down_does_not_come_in_again(project, capsys):
 
 
 def stone(stones, name: str) -> dict:
-    at = provenance.now().isoformat()
+    at = provenance.utc_now().isoformat()
     return {"kind": "id", "digest": stones.digest("id", name), "takedown": "t", "at": at}
 
 
 def test_the_rust_quizzes_come_in_with_one_flag(project, shared):
     path = shared / "data" / "forge" / "rust_book" / "golden" / "golden_set.json"
     with pytest.raises(SemError, match="entry 1: unknown key 'explanation'"):
-        golden_edit.add_golden_entries(project, golden_edit.read_golden_entries(path), Given())
+        golden_edit.add_golden_entries(
+            project, golden_edit.read_golden_entries(path), GoldenColumns()
+        )
 
     told = golden_edit.add_golden_entries(
-        project, golden_edit.read_golden_entries(path), Given(keep=True)
+        project, golden_edit.read_golden_entries(path), GoldenColumns(keep=True)
     )
 
     assert (len(told.added), told.joined) == (222, 39)
@@ -201,10 +205,10 @@ def test_the_check_names_what_is_wrong(project):
                 "Wem gehört in dieser Sprache ein Wert, und für wie lange gehört er ihr?", id="f"
             ),
         ],
-        Given(),
+        GoldenColumns(),
     )
     language = {"f": "de"}
-    count, found, spoken = golden_edit.check_golden_set_entries(
+    count, found, spoken = golden_edit.list_golden_set_faults(
         project, lambda text: "de" if text.startswith("Wem") else "en", "en"
     )
 
@@ -225,9 +229,11 @@ def test_the_check_names_questions_that_are_trained_on(cut_toy):
     price = {"title": "x", "price": 1}
     asked = {"same": row.input_text, "near": f"{row.input_text} !", "fine": "Nothing like it"}
     entries = [{"id": i, "input_text": text, "output_json": price} for i, text in asked.items()]
-    golden_edit.add_golden_entries(cut_toy, [("given", entry) for entry in entries], Given())
+    golden_edit.add_golden_entries(
+        cut_toy, [("given", entry) for entry in entries], GoldenColumns()
+    )
 
-    _, found, _ = golden_edit.check_golden_set_entries(cut_toy, lambda _: None)
+    _, found, _ = golden_edit.list_golden_set_faults(cut_toy, lambda _: None)
 
     assert {(f.id, f.problem) for f in found} == {
         ("same", "in train"),
@@ -244,7 +250,7 @@ def test_the_check_lists_every_broken_entry(project):
     ]
     files.write_file(project.golden.with_name("golden_set.json"), json.dumps(broken))
 
-    _, found, _ = golden_edit.check_golden_set_entries(project, lambda _: None)
+    _, found, _ = golden_edit.list_golden_set_faults(project, lambda _: None)
 
     assert [(f.id, f.problem) for f in found] == [
         *(("x", "schema"), ("entry 2", "schema"), ("entry 3", "schema"))

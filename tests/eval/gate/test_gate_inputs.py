@@ -17,7 +17,7 @@ from sem.eval.answers import answers, subject
 from sem.eval.gate import gate_inputs
 from sem.jobs import run_job
 
-AT = provenance.now()
+AT = provenance.utc_now()
 POLICY = """min_domains: 5
 critical: {margin_points: 10}
 validity: {at_least: 0.9}
@@ -68,15 +68,15 @@ def answer(made: Project, run_id: str, say, split: str = "test") -> None:
     """Write the answers `say`(number, reference) of `run_id` to `split`."""
     found = subject.resolve_subject(made, run_id, split, None)
     found.book.open()
-    with files.replacing(found.book.path) as file:
+    with files.open_atomic_file(found.book.path) as file:
         for n, one in enumerate(found.examples):
             text = jsonio.canonical_json(say(n, one.output_json))
             row = answers.Answer(one.id, one.task, text, "stop", 10, 5, 20, 4)
             files.append_row(file, vars(row))
 
 
-def asked(made: Project, **other) -> gate_inputs.Request:
-    return gate_inputs.Request(
+def asked(made: Project, **other) -> gate_inputs.GateRequest:
+    return gate_inputs.GateRequest(
         **(
             {"project": made, "run_id": None, "baseline": "base", "split": "test", "version": None}
             | other
@@ -174,8 +174,10 @@ def test_a_withdrawn_snapshot_fails_without_being_read(project: Project, capsys)
     said = files.read_json(Path(out[-1]))
     assert said["rests_on"]["withdrawn"] == ["v1"]
     assert said["checks"][0]["found"] == "withdrawn: v1"
-    assert gate_inputs.withdrawn(asked(project, run_id="base", version=1)) == ("v1",)
-    assert gate_inputs.withdrawn(asked(project, run_id="base")) == ()
+    assert gate_inputs.list_withdrawn_snapshots(asked(project, run_id="base", version=1)) == (
+        "v1",
+    )
+    assert gate_inputs.list_withdrawn_snapshots(asked(project, run_id="base")) == ()
     with pytest.raises(SemError, match="no snapshot"):
         gate_inputs.decide_request(asked(Project.load("toy", ["gate.takedown=off"])))
 

@@ -7,12 +7,12 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.eval.judge import calibration
-from sem.eval.judge.calibration import Need, Rate
-from sem.eval.judge.verdicts import Verdict
+from sem.eval.judge.calibration import JudgeRequirement, Rate
+from sem.eval.judge.verdicts import SlotVerdict
 
 
-def judged(passed: bool) -> Verdict:
-    return Verdict("judged", passed, float(passed), "")
+def judged(passed: bool) -> SlotVerdict:
+    return SlotVerdict("judged", passed, float(passed), "")
 
 
 def sample(count: int, tpr: float, tnr: float, truth: float, seed: int) -> tuple[dict, dict]:
@@ -32,14 +32,14 @@ def test_kappa_is_the_one_of_scikit_learn(seed: int) -> None:
 
     human, verdicts = sample(80, 0.8, 0.7, 0.6, seed)
     peer = cohen_kappa_score(list(human.values()), [v.passed for v in verdicts.values()])
-    assert calibration.agreement(human, verdicts).kappa == pytest.approx(peer)
+    assert calibration.measure_agreement(human, verdicts).kappa == pytest.approx(peer)
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 7), (7, 7), (45, 60), (1, 1)])
 def test_intervals_are_those_of_statsmodels(hits: int, count: int) -> None:
     from statsmodels.stats.proportion import proportion_confint
 
-    found = calibration.rate(hits, count)
+    found = calibration.estimate_rate(hits, count)
     peer = proportion_confint(hits, count, method="beta")
     assert (found.low, found.high) == pytest.approx(peer, abs=1e-9, nan_ok=True)
 
@@ -47,15 +47,15 @@ def test_intervals_are_those_of_statsmodels(hits: int, count: int) -> None:
 def test_kappa_shows_what_agreement_hides_at_a_high_base_rate() -> None:
     # 95 of 100 pass; a judge that passes all agrees in 95 % and knows nothing.
     human = {(str(n), "s"): n < 95 for n in range(100)}
-    found = calibration.agreement(human, {key: judged(True) for key in human})
+    found = calibration.measure_agreement(human, {key: judged(True) for key in human})
     assert (found.base_rate, found.judge_rate, found.kappa) == (0.95, 1.0, 0.0)
     assert (found.tpr.rate, found.tnr.rate) == (1.0, 0.0)
 
 
 def test_what_has_no_decision_or_no_verdict_is_counted_apart() -> None:
-    verdicts = {("a", "s"): judged(True), ("b", "s"): Verdict("undecided", None, None, "")}
+    verdicts = {("a", "s"): judged(True), ("b", "s"): SlotVerdict("undecided", None, None, "")}
     human = {("a", "s"): True, ("b", "s"): True, ("c", "s"): False}
-    found = calibration.agreement(human, verdicts)
+    found = calibration.measure_agreement(human, verdicts)
     assert (found.n, found.undecided, found.unmatched) == (1, 1, 1)
 
 
@@ -91,13 +91,13 @@ def test_a_judge_no_better_than_chance_has_no_corrected_rate(
 def test_a_gate_rests_on_a_calibrated_judge_only(
     count: int, tpr: float, tnr: float, words: list[str]
 ) -> None:
-    found = calibration.agreement(*sample(count, tpr, tnr, 0.6, 3))
+    found = calibration.measure_agreement(*sample(count, tpr, tnr, 0.6, 3))
     lines = calibration.calibration_faults(found)
     assert all(any(line.startswith(word) for line in lines) for word in words)
     assert calibration.is_calibrated(found) is (not words)
     assert calibration.is_calibrated(found, "any")
     assert not calibration.is_calibrated(None)
-    assert Need().labels == 50
+    assert JudgeRequirement().labels == 50
 
 
 def test_labels_are_read_strictly(tmp_path: Path) -> None:

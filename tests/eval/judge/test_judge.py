@@ -17,7 +17,7 @@ from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
-from sem.eval.answers.answers import Answer, Book
+from sem.eval.answers.answers import Answer, AnswerFile
 from sem.eval.judge import (
     canaries,
     judge_config,
@@ -26,7 +26,7 @@ from sem.eval.judge import (
     judge_session,
     verdicts,
 )
-from sem.eval.judge.judge import Item, Judge
+from sem.eval.judge.judge import Judge, JudgeItem
 from sem.eval.scoring import scoring
 from sem.lm.api import client as client_module
 
@@ -105,10 +105,11 @@ def answer(name: str, **changes: Any) -> Answer:
     return Answer(name, "product", json.dumps(WANTED | changes), "stop", 1, 1, 1, 1)
 
 
-def cases(*said: Answer | None) -> list[judge_questions.Case]:
+def cases(*said: Answer | None) -> list[judge_questions.JudgeCase]:
     names = [f"e{number}" for number in range(len(said))]
     return [
-        judge_questions.slot_case(example(n), a, SPEC) for n, a in zip(names, said, strict=True)
+        judge_questions.build_slot_case(example(n), a, SPEC)
+        for n, a in zip(names, said, strict=True)
     ]
 
 
@@ -132,7 +133,7 @@ def test_the_judge_sees_only_what_rules_leave_open() -> None:
 def test_verdicts_have_the_agreed_shape_and_every_example_counts(
     make: Make, tmp_path: Path
 ) -> None:
-    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
     done = list(judge_questions.judge_cases(make(), cases(*MIXED), book))
     rows = verdicts.read_verdict_rows(book.path)
     assert sorted(done) == sorted(rows) == [f"e{n}" for n in range(6)]
@@ -151,10 +152,12 @@ def test_verdicts_have_the_agreed_shape_and_every_example_counts(
 
 
 def test_verdicts_replace_scores_of_judged_slots_only(make: Make, tmp_path: Path) -> None:
-    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
     given = cases(*MIXED)
     list(judge_questions.judge_cases(make(), given, book))
-    scores = verdicts.applied([case.score for case in given], verdicts.load_verdicts(book.path))
+    scores = verdicts.apply_verdicts(
+        [case.score for case in given], verdicts.load_verdicts(book.path)
+    )
     assert [s.slots["text"].passed for s in scores] == [True, True, False, True, False, False]
     # arguable: "A red mug" is the red mug.
     assert scores[3].slots["title"].passed is True
@@ -171,8 +174,8 @@ def test_a_slot_without_a_decision_is_never_a_pass(
 ) -> None:
     score = cases(answer("e0", text="x", title="y"))[0].score
     slot = "title" if rule_failed else "text"
-    verdict = verdicts.Verdict(state, None, None, "", rule_failed)
-    made = verdicts.applied([score], {("e0", slot): verdict})[0]
+    verdict = verdicts.SlotVerdict(state, None, None, "", rule_failed)
+    made = verdicts.apply_verdicts([score], {("e0", slot): verdict})[0]
     assert made.slots[slot].passed is passed
 
 
@@ -190,7 +193,7 @@ def test_a_bad_judge_is_caught_and_none_of_its_verdicts_counts(
     server: ChatServer, make: Make, tmp_path: Path, kind: str, mode: str
 ) -> None:
     server.script = judges.BAD[kind]
-    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
     with pytest.raises(SemError, match=r"is void, \d+ of 12 canaries were judged wrong") as error:
         list(judge_questions.judge_cases(make(mode), cases(answer("e0", text=CLOSE)), book))
     assert error.value.exit_code == 1
@@ -201,10 +204,10 @@ def test_a_bad_judge_is_caught_and_none_of_its_verdicts_counts(
 def test_an_honest_judge_raises_no_false_alarm(make: Make, mode: str) -> None:
     made = make(mode)
     for number in range(4):
-        question = judge_prompts.Question(
+        question = judge_prompts.JudgeQuestion(
             "e", "text", f"mug {number}", f"mug {number}!", "umbrella"
         )
-        (batch,) = made.batches([Item("e", (question,))])
+        (batch,) = made.batches([JudgeItem("e", (question,))])
         assert made.opinions(batch)[question.text].passed is True
     assert made.spending.canaries == 4 * len(canaries.canaries_of_batch(mode, ""))
 
@@ -215,9 +218,9 @@ def test_orders_that_disagree_are_undecided(server: ChatServer, make: Make) -> N
         return judges.honest(body, 0) if known else judges.prefers_the_first(body, 0)
 
     server.script = wavers
-    question = judge_prompts.Question("e", "text", "mug", "umbrella")
+    question = judge_prompts.JudgeQuestion("e", "text", "mug", "umbrella")
     made = make()
-    (batch,) = made.batches([Item("e", (question,))])
+    (batch,) = made.batches([JudgeItem("e", (question,))])
     assert made.opinions(batch)[question.text].state == "undecided"
 
 
@@ -225,7 +228,7 @@ def test_an_unjudged_slot_is_recorded_and_asked_again_next_time(
     server: ChatServer, make: Make, tmp_path: Path
 ) -> None:
     server.script = lambda body, n: "no" if "umbrella" in str(body) else judges.honest(body, n)
-    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
     list(judge_questions.judge_cases(make(), cases(*MIXED), book))
     found = verdicts.read_verdict_rows(book.path)["e2"]
     assert (found["status"], found["overall"]["pass"]) == ("unjudged", False)
@@ -251,7 +254,7 @@ def test_a_reply_with_something_around_it_costs_no_further_call(
 ) -> None:
     # A served reasoning model cost three calls a slot and judged nothing.
     server.script = lambda body, n: around.replace("REPLY", judges.honest(body, n))
-    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
 
     list(judge_questions.judge_cases(make(), cases(answer("e0", text=CLOSE)), book))
 
@@ -261,9 +264,17 @@ def test_a_reply_with_something_around_it_costs_no_further_call(
 
 
 def test_a_second_sitting_pays_for_nothing(server: ChatServer, make: Make, tmp_path: Path) -> None:
-    list(judge_questions.judge_cases(make(), cases(*MIXED), Book(tmp_path / "a.jsonl", {"v": 1})))
+    list(
+        judge_questions.judge_cases(
+            make(), cases(*MIXED), AnswerFile(tmp_path / "a.jsonl", {"v": 1})
+        )
+    )
     count = len(server.seen)
-    list(judge_questions.judge_cases(make(), cases(*MIXED), Book(tmp_path / "b.jsonl", {"v": 1})))
+    list(
+        judge_questions.judge_cases(
+            make(), cases(*MIXED), AnswerFile(tmp_path / "b.jsonl", {"v": 1})
+        )
+    )
     assert len(server.seen) == count == 2 * (3 + 12)
     first, second = (files.sha256_file(tmp_path / name) for name in ("a.jsonl", "b.jsonl"))
     assert first == second
@@ -272,7 +283,7 @@ def test_a_second_sitting_pays_for_nothing(server: ChatServer, make: Make, tmp_p
 def test_a_sitting_killed_between_rows_of_a_batch_pays_for_nothing_again(
     server: ChatServer, make: Make, tmp_path: Path
 ) -> None:
-    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
     list(judge_questions.judge_cases(make(batch=2), cases(*MIXED), book))
     lines = book.path.read_bytes().splitlines(keepends=True)
     count = len(server.seen)
@@ -286,7 +297,7 @@ def test_a_sitting_killed_between_rows_of_a_batch_pays_for_nothing_again(
 def test_a_cap_stops_the_sitting_and_keeps_what_is_judged(
     server: ChatServer, make: Make, tmp_path: Path
 ) -> None:
-    book = Book(tmp_path / "verdicts.test.jsonl", {"v": 1})
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
     with pytest.raises(SemError, match="the judge stopped: budget"):
         list(judge_questions.judge_cases(make(calls={"max_requests": 10}), cases(*MIXED), book))
     assert len(server.seen) == 10
@@ -301,7 +312,11 @@ def test_the_transcript_says_what_was_asked_of_whom_and_what_it_cost(
     make: Make, tmp_path: Path
 ) -> None:
     made = make()
-    list(judge_questions.judge_cases(made, cases(*MIXED), Book(tmp_path / "v.jsonl", {"v": 1})))
+    list(
+        judge_questions.judge_cases(
+            made, cases(*MIXED), AnswerFile(tmp_path / "v.jsonl", {"v": 1})
+        )
+    )
     lines = list(files.read_rows(tmp_path / "judge_run.jsonl"))
     assert len(lines) == made.spending.calls == 30
     wanted = {"prompt_sha256", "model", "tokens_in", "usd", "latency_ms", "reply", "fault"}
@@ -315,7 +330,7 @@ HOSTILE = (
 
 
 def test_no_candidate_leaves_its_line_or_forges_a_marker() -> None:
-    question = judge_prompts.Question("e", "text", "mug", HOSTILE)
+    question = judge_prompts.JudgeQuestion("e", "text", "mug", HOSTILE)
     made = judge_prompts.judge_request(
         judge_prompts.MODES["slots"], question, False, "salt", "", {}
     )
@@ -327,7 +342,7 @@ def test_no_candidate_leaves_its_line_or_forges_a_marker() -> None:
 
 
 def test_a_nonce_depends_on_the_secret_and_is_the_same_after_a_restart() -> None:
-    question = judge_prompts.Question("e", "text", "mug", "cup")
+    question = judge_prompts.JudgeQuestion("e", "text", "mug", "cup")
     ask = [
         judge_prompts.judge_request(
             judge_prompts.MODES["slots"], question, False, salt, "", {}
@@ -399,7 +414,9 @@ def test_verdicts_on_other_answers_or_tasks_are_none(root: Path) -> None:
 
 
 def test_whole_answers_are_one_question_each_and_equal_ones_none() -> None:
-    def case(mode: str, said: Answer | None, other: Answer | None = None) -> judge_questions.Case:
+    def case(
+        mode: str, said: Answer | None, other: Answer | None = None
+    ) -> judge_questions.JudgeCase:
         return judge_questions.whole_case(mode, example("e"), said, SPEC, other)
 
     differs = answer("e", price=1)
@@ -413,7 +430,7 @@ def test_whole_answers_are_one_question_each_and_equal_ones_none() -> None:
 
 def test_pairwise_letters_change_with_the_order() -> None:
     mode = judge_prompts.MODES["pairwise"]
-    question = judge_prompts.Question("e", "(answer)", "mug", "cup", "hat")
+    question = judge_prompts.JudgeQuestion("e", "(answer)", "mug", "cup", "hat")
     shown = [
         judge_prompts.judge_request(mode, question, s, "", "", {}).messages[1][1]
         for s in (False, True)

@@ -44,8 +44,10 @@ def project(tmp_path, monkeypatch):
 
 def test_golden_answers_are_scored_like_a_models(project):
     exam = exams.prepare_exam(project)
-    asked = teacher.teacher(config.load_forge_config(project).settings.teacher, project.root, AT)
-    result = exams.sit(exam, asked, 0.6)
+    asked = teacher.make_teacher(
+        config.load_forge_config(project).settings.teacher, project.root, AT
+    )
+    result = exams.run_teacher_exam(exam, asked, 0.6)
 
     assert (result.right, len(result.scores), result.is_go) == (KNOWN, 10, True)
     assert result.faults == {"invalid_json": 1}

@@ -120,7 +120,7 @@ def test_a_field_that_a_constant_answers_as_well_is_not_green():
     best = plots.Interval("b", 30, 20, 40, 50, beats=True)
     worse = plots.Interval("c", -30, -40, -20, 50, beats=False)
 
-    made = plots.forest([better, best, worse])
+    made = plots.build_forest_plot([better, best, worse])
 
     assert [mark["shown"] for mark in made["rows"]] == ["open", "gain", "loss"]
 
@@ -128,7 +128,7 @@ def test_a_field_that_a_constant_answers_as_well_is_not_green():
 def test_the_better_of_the_two_is_asked_field_by_field():
     after = column("+" * 20 + "-" * 20)
     beside = {"constant": column("-" * 40), "base, constrained": column("+" * 20 + "-" * 20)}
-    totals = {name: baselines.metrics.totals(scores) for name, scores in beside.items()}
+    totals = {name: baselines.metrics.compute_totals(scores) for name, scores in beside.items()}
 
     found = baselines._beside("price.title", totals, beside, after)
     alone = baselines._beside("price.title", {"constant": totals["constant"]}, beside, after)
@@ -155,7 +155,7 @@ def test_the_gate_asks_for_more_than_a_constant_answer():
 
 def test_the_gate_of_a_project_knows_its_rivals(project):
     answer(project, lambda n, wanted: wanted, "constrained")
-    asked = gate_inputs.Request(project, BASE, BASE, "test", None)
+    asked = gate_inputs.GateRequest(project, BASE, BASE, "test", None)
 
     case = gate_inputs.decide_request(asked)
 

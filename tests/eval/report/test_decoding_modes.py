@@ -19,4 +19,4 @@ CASES = {
 def test_an_answer_is_repaired(name):
     text, expected = CASES[name]
 
-    assert compare.repaired(Answer("1", "t", text, "stop", 1, 1, 1, 1)).text == expected
+    assert compare.repair_answer(Answer("1", "t", text, "stop", 1, 1, 1, 1)).text == expected

@@ -24,10 +24,10 @@ HERE = hardware.Hardware("cpu", "a laptop", 8.0, 2, "float32")
 @pytest.fixture
 def answered(cut_toy, monkeypatch):
     """The toy project with the base model's answers to test, given on another machine."""
-    monkeypatch.setattr(hardware, "detect", lambda: ELSEWHERE)
+    monkeypatch.setattr(hardware, "detect_hardware", lambda: ELSEWHERE)
     monkeypatch.setattr(subject.model, "load_model", in_float32(subject.model.load_model))
     subject.answer_subject(subject.resolve_subject(cut_toy, BASE, "test", None))
-    monkeypatch.setattr(hardware, "detect", lambda: HERE)
+    monkeypatch.setattr(hardware, "detect_hardware", lambda: HERE)
     return cut_toy
 
 
@@ -47,7 +47,7 @@ def test_answers_of_a_machine_with_another_dtype_are_read(answered):
     assert (reading.compared.facts["hardware"]["dtype"]) == "bfloat16"
     assert any("NVIDIA H200, bfloat16" in note for note in reading.compared.facts["notes"])
     assert judge_session.current_verdicts(found) == ({}, {})
-    assert spotcheck.sheet([], found)
+    assert spotcheck.format_spotcheck_csv([], found)
 
 
 def test_generating_again_on_another_machine_keeps_the_good_answers(answered):

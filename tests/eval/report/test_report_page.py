@@ -87,7 +87,7 @@ def written(folder: Path, text: str) -> Path:
     found = report.report_scores(made.compared, EvalSettings(draws=100))
     found |= {"strong": None, "confusions": {"t.kind": {"counts": {text: {text: 2, "B": 1}}}}}
     found["decoding"] = {"baseline": {"free": totals}, "tuned": {"free": totals}}
-    return report_page.write_report_page(folder, found, made)
+    return report_page.write_html_report(folder, found, made)
 
 
 class Tags(HTMLParser):
@@ -118,14 +118,16 @@ def test_a_stranger_s_text_is_inert(tmp_path):
 
 
 def test_losses_come_first_and_are_counted(tmp_path):
-    shown, counts = report_page.flips(reading("x"))
+    shown, counts = report_page.select_flips(reading("x"))
 
     assert counts == {"broken": 3, "fixed": 3, "both": 3, "right": 3}
     assert [flip.kind for flip in shown[:4]] == ["broken", "broken", "broken", "fixed"]
 
 
 def test_marks_stand_where_their_numbers_are():
-    made = plots.forest([plots.Interval("a", 10, 0, 20, 5), plots.Interval("b", -5, -9, -1, 5)])
+    made = plots.build_forest_plot(
+        [plots.Interval("a", 10, 0, 20, 5), plots.Interval("b", -5, -9, -1, 5)]
+    )
 
     assert made["reach"] == 21
     assert [(m["shown"], m["at"]) for m in made["rows"]] == [("open", 73.81), ("loss", 38.1)]
@@ -139,7 +141,9 @@ def test_latency_steps_end_at_one():
 
 
 def test_a_confusion_matrix_has_every_label_as_a_column():
-    (made,) = plots.heat({"t.kind": {"counts": {"A": {"A": 3, "B": 1}, "C": {"(null)": 2}}}})
+    (made,) = plots.build_heatmaps(
+        {"t.kind": {"counts": {"A": {"A": 3, "B": 1}, "C": {"(null)": 2}}}}
+    )
 
     assert made["columns"] == ["(null)", "A", "B", "C"]
     assert [c["share"] for c in made["rows"][0]["cells"]] == [0, 0.75, 0.25, 0]

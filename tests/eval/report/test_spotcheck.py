@@ -16,10 +16,10 @@ from sem.dataset.split import snapshot
 from sem.dataset.store import store
 from sem.eval.answers import answers
 from sem.eval.judge import calibration
-from sem.eval.judge.verdicts import Verdict
+from sem.eval.judge.verdicts import SlotVerdict
 from sem.eval.report import backlog, spotcheck
 
-JUDGE_FAIL = Verdict("judged", False, 0.0, "no")
+JUDGE_FAIL = SlotVerdict("judged", False, 0.0, "no")
 
 
 def test_where_judge_and_rule_disagree_comes_first():
@@ -41,7 +41,7 @@ def test_a_sheet_of_no_slots_is_refused():
 def test_half_of_the_sheet_is_drawn_at_random_from_what_was_judged():
     scores = column("+" * 40 + "-" * 60)
     verdicts = {
-        (score.id, "title"): Verdict("judged", number % 2 == 0, 1.0, "")
+        (score.id, "title"): SlotVerdict("judged", number % 2 == 0, 1.0, "")
         for number, score in enumerate(scores)
     }
 
@@ -70,7 +70,7 @@ def test_critical_slots_come_before_others_and_strata_take_turns():
 class FakeSubject:
     """A run that answered one example."""
 
-    book: answers.Book
+    book: answers.AnswerFile
     examples: list[Example]
     split: str = "test"
     run: object = field(default_factory=lambda: type("Run", (), {"id": "r1"})())
@@ -90,7 +90,7 @@ def subject(tmp_path):
 def test_no_cell_of_the_sheet_starts_a_formula(subject):
     lines = spotcheck.choose_slots([one("b1", marks={"title": "-", "price": "-"})], {}, 9, 1)
 
-    rows = list(csv.DictReader(io.StringIO(spotcheck.sheet(lines, subject))))
+    rows = list(csv.DictReader(io.StringIO(spotcheck.format_spotcheck_csv(lines, subject))))
 
     assert [row["slot"] for row in rows] in (["title", "price"], ["price", "title"])
     assert all(row["input"] == "'=cmd|page" for row in rows)
@@ -121,8 +121,8 @@ def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
     # What was ranked does not measure the judge.
     assert human == {("b1", "title"): False}
     assert taken.labels[("b1", "price")] == (True, "ranked")
-    assert snapshot.ids(shop) == {"b1"}
-    with store.reading(shop.store) as opened:
+    assert snapshot.list_held_out_ids(shop) == {"b1"}
+    with store.open_store(shop.store) as opened:
         stored = {r.id: r for r in opened.rows()}
     assert stored["b1"].reference == '{"price":4.5,"title":"Cup"}'
     assert '"before":{"price":4.5,"title":"Mug b1"}' in stored["b1"].metadata
@@ -159,6 +159,6 @@ def test_the_backlog_says_why_and_lists_critical_failures_first(shop):
 
     assert [(row["id"], row["critical_failed"]) for row in made] == [("c", 1), ("b", 0), ("d", 0)]
     assert (made[0]["tags"], made[2]["tags"]) == (["length"], ["unscored"])
-    assert backlog.tags(made)[0] == ("length", 1)
+    assert backlog.count_tags(made)[0] == ("length", 1)
     kept = [row["id"] for row in files.read_rows(shop.reports / "backlog.jsonl")]
     assert kept == ["other", "c", "b", "d"]

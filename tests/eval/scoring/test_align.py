@@ -22,12 +22,12 @@ C, D = {"name": "C", "price": 3}, {"name": "D", "price": 4}
 
 
 def beside(said: Any, wanted: Any, levels: dict[str, SlotSpec] = LEVELS) -> dict[str, list]:
-    found = align.align(said, wanted, levels)
+    found = align.align_answer(said, wanted, levels)
     return {pair.name: [(p.said, p.wanted) for p in pair.parts] for pair in found.pairs}
 
 
 def lines(said: Any, wanted: Any) -> tuple[list, list, Items]:
-    found = align.align({"lines": said}, {"lines": wanted}, LEVELS)
+    found = align.align_answer({"lines": said}, {"lines": wanted}, LEVELS)
     names, prices = (
         sorted(((p.said, p.wanted) for p in found.parts.get(f"lines[].{key}", [])), key=repr)
         for key in ("name", "price")
@@ -138,9 +138,9 @@ def test_strangers_have_no_partner() -> None:
     # One field of four alike: the line was lost and another one was made up.
     levels = {f"lines[].{key}": TEXT for key in "abcd"}
     said, wanted = ({"lines": [dict.fromkeys("bcd", v) | {"a": 1}]} for v in ("x", "y"))
-    assert align.align(said, wanted, levels).items["lines[]"] == Items(1, 1, 0)
+    assert align.align_answer(said, wanted, levels).items["lines[]"] == Items(1, 1, 0)
     close = {"lines": [dict.fromkeys("cd", "x") | {"a": 1, "b": "y"}]}
-    assert align.align(close, wanted, levels).items["lines[]"] == Items(1, 1, 1)
+    assert align.align_answer(close, wanted, levels).items["lines[]"] == Items(1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_strangers_have_no_partner() -> None:
 )
 def test_partners_by_their_words(said: str, wanted: str, paired: int) -> None:
     levels = {"lines[].name": TEXT}
-    found = align.align({"lines": [{"name": said}]}, {"lines": [{"name": wanted}]}, levels)
+    found = align.align_answer({"lines": [{"name": said}]}, {"lines": [{"name": wanted}]}, levels)
     assert found.items["lines[]"].paired == paired
 
 
@@ -166,12 +166,14 @@ def test_partners_by_their_fields(right: int, paired: int, other: str | None) ->
     wanted = {str(n): f"x{n}" for n in range(10)}
     said = {str(n): f"x{n}" if n < right else other for n in range(10)}
     said |= {"more": 1}
-    found = align.align({"lines": [said]}, {"lines": [wanted]}, levels)
+    found = align.align_answer({"lines": [said]}, {"lines": [wanted]}, levels)
     assert found.items["lines[]"].paired == paired
 
 
 def test_parts_stand_in_the_order_of_the_answer() -> None:
-    found = align.align({"lines": [{"name": "A", "price": 9}, B]}, {"lines": [B, A]}, LEVELS)
+    found = align.align_answer(
+        {"lines": [{"name": "A", "price": 9}, B]}, {"lines": [B, A]}, LEVELS
+    )
     assert [p.said for p in found.parts["lines[].name"]] == ["A", "B"]
 
 
@@ -214,14 +216,14 @@ def test_lists_in_lists_are_aligned_and_counted_together() -> None:
     levels = {"orders[].id": TEXT, "orders[].lines[].name": TEXT}
     wanted = {"orders": [{"id": 1, "lines": [A, B]}, {"id": 2, "lines": [C]}]}
     said = {"orders": [{"id": 2, "lines": [C]}, {"id": 1, "lines": [B]}]}
-    found = align.align(said, wanted, levels)
+    found = align.align_answer(said, wanted, levels)
     assert found.items == {"orders[]": Items(2, 2, 2), "orders[].lines[]": Items(2, 3, 2)}
     names = [(p.said, p.wanted) for p in found.parts["orders[].lines[].name"]]
     assert sorted(names, key=repr) == [("B", "B"), ("C", "C"), (None, "A")]
 
 
 def test_the_parent_of_a_critical_field_is_critical() -> None:
-    found = align.align({}, {"seller": None, "lines": None}, LEVELS)
+    found = align.align_answer({}, {"seller": None, "lines": None}, LEVELS)
     assert {pair.name: pair.spec.critical for pair in found.pairs} == {
         "seller": True,
         "lines": False,
@@ -230,10 +232,10 @@ def test_the_parent_of_a_critical_field_is_critical() -> None:
 
 
 def test_an_object_where_none_is_wanted_is_counted() -> None:
-    assert align.align({"seller": {"name": "x"}}, {"seller": None}, LEVELS).items == {
+    assert align.align_answer({"seller": {"name": "x"}}, {"seller": None}, LEVELS).items == {
         "seller": Items(1, 0, 0)
     }
-    assert align.align({"seller": {}}, {}, LEVELS).items == {}
+    assert align.align_answer({"seller": {}}, {}, LEVELS).items == {}
 
 
 def test_long_lists_end_soon_and_identical_lines_find_each_other() -> None:

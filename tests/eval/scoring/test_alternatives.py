@@ -152,7 +152,7 @@ def test_a_golden_question_names_its_further_answers():
     spec = settings.build_settings(TaskSpec, SPEC | {"base_model_id": "x"}, "spec")
     item = {"input_text": "p", "answer": {"title": "a", "price": 1}}
 
-    made = golden.golden_example(
+    made = golden.parse_golden_entry(
         item | {"alternatives": {"title": ["b"]}}, "x", 1, {"price": spec}
     )
 

@@ -102,7 +102,7 @@ def test_what_is_made_up_is_not_row_exact_though_every_slot_passes(said, extra_k
     assert found.accuracy == 1.0
     assert (found.proxies.extra_keys, found.proxies.invented) == (extra_keys, invented)
     assert not found.row_exact
-    assert metrics.totals([found])["row_exact"] == 0.0
+    assert metrics.compute_totals([found])["row_exact"] == 0.0
     assert found.rubric < scored(WANTED).rubric
 
 
@@ -137,9 +137,9 @@ def test_a_key_that_the_schema_only_allows_is_as_the_reference_has_it_or_extra()
 
 
 def test_an_extra_key_counts_as_said_and_spurious():
-    found = metrics.totals([scored(WANTED | {"colour": "red", "made_in": "Peru"})])
+    found = metrics.compute_totals([scored(WANTED | {"colour": "red", "made_in": "Peru"})])
 
-    right = metrics.totals([scored(WANTED)])
+    right = metrics.compute_totals([scored(WANTED)])
     assert (right["precision"], right["f1"], right["spurious_values"]) == (1.0, 1.0, 0)
     assert found["precision"] < 1.0
     assert found["f1"] < 1.0

@@ -16,7 +16,7 @@ from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.eval.answers.answers import Answer
 from sem.eval.scoring import metrics, scoring
-from sem.eval.scoring.align import ABSENT, NOTHING, Part
+from sem.eval.scoring.align import ABSENT, NOTHING, AlignedValue
 from sem.eval.scoring.metrics import Prices
 from sem.eval.scoring.scoring import Score
 
@@ -54,7 +54,9 @@ def scored(said: Any, wanted: Any, page: str = "page", **meta: Any) -> Score:
 
 
 def field(name: str, *pairs: tuple[Any, Any]) -> dict[str, Any]:
-    return metrics.fields([scored(said, wanted) for said, wanted in pairs])[f"t.{name}"]
+    return metrics.compute_field_rates([scored(said, wanted) for said, wanted in pairs])[
+        f"t.{name}"
+    ]
 
 
 def test_the_four_rates_have_the_denominators_of_the_formats() -> None:
@@ -105,26 +107,26 @@ def test_a_list_of_objects_is_one_slot_a_field_and_counts_its_items() -> None:
     assert (name.score, name.passed, name.exact, name.within) == (2 / 3, False, False, False)
     assert (price.score, price.passed, price.errors) == (0.5, False, ("truncated_evidence",))
     assert name.errors == ("hallucinated",)
-    found = metrics.fields([score])
+    found = metrics.compute_field_rates([score])
     assert found["t.lines[].name"]["precision"] == 2 / 3
     assert found["t.lines[].name"]["recall"] == 1.0
     assert found["t.lines[].name"]["f1"] == 0.8
     assert (found["t.lines[].name"]["spurious"], found["t.lines[].price"]["missing"]) == (1, 0)
-    assert metrics.totals([score])["li_align"] == {"t.lines[]": 2 / 3}
-    lost = metrics.fields([scored({}, wanted)])["t.lines[].price"]
+    assert metrics.compute_totals([score])["li_align"] == {"t.lines[]": 2 / 3}
+    lost = metrics.compute_field_rates([scored({}, wanted)])["t.lines[].price"]
     assert (lost["missing"], lost["miss"], lost["recall"]) == (2, 1.0, 0.0)
     right = scored(wanted, wanted)
     assert (right.accuracy, right.row_exact) == (1.0, True)
-    assert metrics.totals([right, score])["li_align"] == {"t.lines[]": 4 / 5}
-    assert right.slots["lines[].price"].counts == scoring.Counts(2, 2, 2, 0, 0)
+    assert metrics.compute_totals([right, score])["li_align"] == {"t.lines[]": 4 / 5}
+    assert right.slots["lines[].price"].counts == scoring.SlotCounts(2, 2, 2, 0, 0)
     half = scored(
         {"lines": [{"name": "a"}]}, {"lines": [{"name": "a", "price": 1}, {"name": "b"}]}
     )
     name, price = half.slots["lines[].name"], half.slots["lines[].price"]
     assert (name.said, name.wanted, price.said, price.wanted) == (True, True, False, True)
-    assert name.counts == scoring.Counts(1, 1, 2, 1, 0)
+    assert name.counts == scoring.SlotCounts(1, 1, 2, 1, 0)
     more = scored({"lines": [{"name": "a"}, {"name": "b"}]}, {"lines": [{"name": "a"}]})
-    assert more.slots["lines[].name"].counts == scoring.Counts(1, 2, 1, 0, 1)
+    assert more.slots["lines[].name"].counts == scoring.SlotCounts(1, 2, 1, 0, 1)
     assert (more.slots["lines[].name"].said, more.slots["lines[].name"].wanted) == (True, True)
 
 
@@ -138,13 +140,13 @@ def test_fields_of_objects_have_their_own_slots() -> None:
 def test_errors_are_counted_by_kind_and_a_judges_pass_clears_them() -> None:
     page = "Mug for 5 EUR, was 7"
     failed = scored({"title": "Cup", "price": 7, "new": True}, {"title": "Mug", "price": 5}, page)
-    assert metrics.totals([failed])["errors"] == {"wrong_neighbour": 1, "hallucinated": 2}
-    assert metrics.fields([failed])["t.price"]["errors"] == {"wrong_neighbour": 1}
+    assert metrics.compute_totals([failed])["errors"] == {"wrong_neighbour": 1, "hallucinated": 2}
+    assert metrics.compute_field_rates([failed])["t.price"]["errors"] == {"wrong_neighbour": 1}
     slot = failed.slots["title"]
     assert (slot.errors, slot.passed) == (("hallucinated",), False)
     cleared = replace(failed, slots={"title": replace(slot, score=1.0, passed=True)})
-    assert metrics.totals([cleared])["errors"] == {}
-    assert metrics.fields([cleared])["t.title"]["fwt"] == 1.0
+    assert metrics.compute_totals([cleared])["errors"] == {}
+    assert metrics.compute_field_rates([cleared])["t.title"]["fwt"] == 1.0
 
 
 def test_critical_fields_decide_a_document() -> None:
@@ -152,8 +154,8 @@ def test_critical_fields_decide_a_document() -> None:
     wrong = scored({"price": 5}, {"title": "Mug", "price": 5})
     none = scored({"price": 5}, {"price": 5})
     assert [s.critical_ok for s in (right, wrong, none)] == [True, False, None]
-    assert metrics.totals([right, wrong, none])["doc_crit_ok"] == 0.5
-    assert metrics.totals([none])["doc_crit_ok"] is None
+    assert metrics.compute_totals([right, wrong, none])["doc_crit_ok"] == 0.5
+    assert metrics.compute_totals([none])["doc_crit_ok"] is None
     both = replace(right, critical=("title", "price"))
     assert (right.slots["price"].passed, both.critical_ok) == (False, False)
 
@@ -197,7 +199,7 @@ def test_the_rubric_weighs_exact_fields() -> None:
 
 
 def test_a_slot_made_by_hand_claims_nothing() -> None:
-    slot = scoring.Slot(1.0, True, said=True, wanted=True)
+    slot = scoring.SlotScore(1.0, True, said=True, wanted=True)
     assert (slot.exact, slot.within, slot.errors, slot.counts) == (False, False, (), None)
     assert scored({}, {}).accuracy == 0.0
     missing = scoring.score_answer(Example("1", "t", "p", {"price": 1}), None, TASK, None)
@@ -207,7 +209,7 @@ def test_a_slot_made_by_hand_claims_nothing() -> None:
 
 def test_proxies_are_summed() -> None:
     scores = [scored({"title": "Mug", "price": 9, "odd": "x"}, {"title": "Mug"}, "a Mug")] * 2
-    found = metrics.totals(scores)["proxies"]
+    found = metrics.compute_totals(scores)["proxies"]
     assert found == {
         "forbidden_keys": 0,
         "out_of_enum": 0,
@@ -218,17 +220,19 @@ def test_proxies_are_summed() -> None:
         "invented": 2,
         "ungrounded_share": 4 / 6,
     }
-    assert metrics.totals([scored("no", {})])["proxies"]["ungrounded_share"] is None
+    assert metrics.compute_totals([scored("no", {})])["proxies"]["ungrounded_share"] is None
 
 
 def test_cost_needs_prices() -> None:
     scores = [scored({}, {"title": "x"})] * 4
-    assert metrics.totals(scores)["cost_usd_per_1000"] is None
-    assert metrics.totals([], Prices(1, 1))["cost_usd_per_1000"] is None
-    found = metrics.totals(scores, Prices(tokens_in=2.0, tokens_out=10.0))
+    assert metrics.compute_totals(scores)["cost_usd_per_1000"] is None
+    assert metrics.compute_totals([], Prices(1, 1))["cost_usd_per_1000"] is None
+    found = metrics.compute_totals(scores, Prices(tokens_in=2.0, tokens_out=10.0))
     assert found["cost_usd_per_1000"] == pytest.approx((100 * 2 + 10 * 10) / 1e6 * 1000)
-    assert metrics.totals(scores, Prices())["cost_usd_per_1000"] == 0.0
-    assert metrics.totals(scores, Prices(tokens_in=10_000.0))["cost_usd_per_1000"] == 1000.0
+    assert metrics.compute_totals(scores, Prices())["cost_usd_per_1000"] == 0.0
+    assert (
+        metrics.compute_totals(scores, Prices(tokens_in=10_000.0))["cost_usd_per_1000"] == 1000.0
+    )
 
 
 def test_arithmetic_is_counted_where_it_applies() -> None:
@@ -248,7 +252,7 @@ def test_arithmetic_is_counted_where_it_applies() -> None:
         )
         for said, wanted in pairs
     ]
-    found = metrics.totals(scores)
+    found = metrics.compute_totals(scores)
     assert found["total_consist"] == {
         "arith.line_items_sum": {"n": 3, "pass": 1.0, "reference_fails": 0},
         "arith.totals_equation": {"n": 3, "pass": 1 / 3, "reference_fails": 1},
@@ -267,7 +271,7 @@ def test_lists_are_named_in_order() -> None:
     twin = scoring.score_answer(
         Example("1", "s", "p", {"b": [], "a": [{"name": "y"}]}), said, task, None
     )
-    assert list(metrics.totals([score, twin])["li_align"]) == ["s.a[]", "s.b[]", "t.b[]"]
+    assert list(metrics.compute_totals([score, twin])["li_align"]) == ["s.a[]", "s.b[]", "t.b[]"]
 
 
 def test_everything_is_broken_down_by_five_keys() -> None:
@@ -275,7 +279,7 @@ def test_everything_is_broken_down_by_five_keys() -> None:
         scored({"title": "x"}, {"title": "x"}, id="1", page_type="product", language="de"),
         scored("no", {"title": "x"}, id="2", page_type="listing", language="de"),
     ]
-    found = metrics.breakdown(scores)
+    found = metrics.compute_group_totals(scores)
     assert set(found) == {"task", "page_type", "language", "domain", "stratum"}
     assert found["page_type"]["product"]["accuracy"] == 1.0
     assert found["page_type"]["listing"]["accuracy"] == 0.0
@@ -304,11 +308,11 @@ def test_an_answer_that_is_no_object() -> None:
         for wanted, text in (("YES", '"YES"'), ("YES", '"NO"'), ("NO", "NO"), ("NO", '"MAYBE"'))
     ]
     assert [s.accuracy for s in made] == [1, 0, 0, 0]
-    assert metrics.confusions(made)["t.(answer)"]["counts"] == {
+    assert metrics.build_confusion_matrices(made)["t.(answer)"]["counts"] == {
         "NO": {"(no answer)": 1, "(other)": 1},
         "YES": {"NO": 1, "YES": 1},
     }
-    assert metrics.totals(made)["errors"] == {"format": 2, "label": 1}
+    assert metrics.compute_totals(made)["errors"] == {"format": 2, "label": 1}
 
 
 REST = ("stop", 1, 1, 1, 1)
@@ -329,7 +333,7 @@ def test_no_answer_breaks_the_scoring(said: Any, wanted: Any) -> None:
     for slot in score.slots.values():
         assert (slot.passed is False) == bool(slot.errors)
         assert slot.passed is not True or slot.within
-    totals = metrics.totals([score])
+    totals = metrics.compute_totals([score])
     assert jsonio.parse_json(jsonio.canonical_json(totals)) == totals
 
 
@@ -344,17 +348,17 @@ def test_the_reference_is_right_beside_itself(wanted: Any) -> None:
 @pytest.mark.parametrize(
     ("part", "labels"),
     [
-        (Part("red", "red"), ("red", "red")),
-        (Part(None, "red"), ("red", "(null)")),
-        (Part("red", None), ("(null)", "red")),
-        (Part("red", ABSENT), ("(null)", "red")),
-        (Part(NOTHING, "red"), ("red", "(no answer)")),
-        (Part("pink", "red"), ("red", "(other)")),
-        (Part(True, False), ("false", "true")),
-        (Part("", None), ("(null)", "(null)")),
+        (AlignedValue("red", "red"), ("red", "red")),
+        (AlignedValue(None, "red"), ("red", "(null)")),
+        (AlignedValue("red", None), ("(null)", "red")),
+        (AlignedValue("red", ABSENT), ("(null)", "red")),
+        (AlignedValue(NOTHING, "red"), ("red", "(no answer)")),
+        (AlignedValue("pink", "red"), ("red", "(other)")),
+        (AlignedValue(True, False), ("false", "true")),
+        (AlignedValue("", None), ("(null)", "(null)")),
     ],
 )
-def test_labels(part: Part, labels: tuple[str, str]) -> None:
+def test_labels(part: AlignedValue, labels: tuple[str, str]) -> None:
     assert (
         scoring.confusion_labels(part, frozenset(('"red"', '"blue"', "true", "false"))) == labels
     )
@@ -379,10 +383,10 @@ def test_scikit_learn_agrees_on_the_same_answers(seed: int) -> None:
     ours, theirs = ([str(v) for v in side] for side in (said, wanted))
     names = ["blue", "green", "red"]
     micro = precision_recall_fscore_support(theirs, ours, labels=names, average="micro")
-    found = metrics.fields(scores)["t.colour"]
+    found = metrics.compute_field_rates(scores)["t.colour"]
     assert [found[k] for k in ("precision", "recall", "f1")] == pytest.approx(micro[:3])
     assert found["pass"] == pytest.approx(accuracy_score(theirs, ours))
-    matrix = metrics.confusions(scores)["t.colour"]
+    matrix = metrics.build_confusion_matrices(scores)["t.colour"]
     each = precision_recall_fscore_support(theirs, ours, labels=names, average=None)
     for place, name in enumerate(names):
         rates = [matrix["labels"][name][k] for k in ("precision", "recall", "f1", "n")]

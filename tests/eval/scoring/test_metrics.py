@@ -39,13 +39,13 @@ def test_one_answer(text, json_valid, schema_valid, recovered, accuracy) -> None
 
 
 def test_a_missing_answer_is_wrong_and_counted() -> None:
-    totals = metrics.totals([scoring.score_answer(MUG, None, TASK, None)])
+    totals = metrics.compute_totals([scoring.score_answer(MUG, None, TASK, None)])
     assert (totals["n"], totals["missing"], totals["accuracy"]) == (1, 1, 0.0)
 
 
 @pytest.mark.parametrize("finish", ["stop", "length", "refused", "missing"])
 def test_how_an_answer_ended_is_counted(finish: str) -> None:
-    found = metrics.totals([scoring.score_answer(MUG, answer("", finish), TASK, None)] * 3)
+    found = metrics.compute_totals([scoring.score_answer(MUG, answer("", finish), TASK, None)] * 3)
     ends = {"length": "cut", "refused": "refused", "missing": "missing"}
     for name in ends.values():
         assert found[name] == (3 if name == ends.get(finish) else 0)
@@ -60,7 +60,7 @@ def test_totals_are_means_counts_and_quantiles() -> None:
             str(number), "price", "page", MUG.output_json, {"domain": f"d{number % 3}"}
         )
         scores.append(scoring.score_answer(example, said, TASK, None))
-    found = metrics.totals(scores)
+    found = metrics.compute_totals(scores)
     assert (found["n"], found["domains"], found["recovered"]) == (21, 3, 7)
     assert found["accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert (found["row_exact"], found["json_valid"]) == (
@@ -80,7 +80,7 @@ def test_totals_are_means_counts_and_quantiles() -> None:
 
 
 def test_no_scores_have_totals() -> None:
-    found = metrics.totals([])
+    found = metrics.compute_totals([])
     assert (found["n"], found["accuracy"], found["batch_latency_ms_p95"]) == (0, 0.0, 0)
     assert (found["precision"], found["doc_crit_ok"], found["fields"]) == (None, None, {})
 
@@ -92,14 +92,14 @@ def test_what_nobody_could_score_is_counted_apart() -> None:
     )
     said = answer('{"title": "Cup", "price": 9.5}')
     score = scoring.score_answer(MUG, said, free, None)
-    found = metrics.totals([score])
+    found = metrics.compute_totals([score])
     assert (found["unscored_slots"], found["accuracy"], found["recall"]) == (1, 1.0, 1.0)
     right = scoring.score_answer(MUG, answer('{"title": "Mug", "price": 1}'), free, None)
-    title = metrics.fields([score, right])["price.title"]
+    title = metrics.compute_field_rates([score, right])["price.title"]
     assert (title["n"], title["unscored"], title["pass"], title["recall"]) == (2, 1, 1.0, 1.0)
     assert score.row_exact
     judged = scoring.score_answer(MUG, said, free, lambda a, b: 0.9)
-    assert metrics.fields([judged])["price.title"]["score"] == 0.9
+    assert metrics.compute_field_rates([judged])["price.title"]["score"] == 0.9
 
 
 def test_groups_are_sorted() -> None:
@@ -109,7 +109,11 @@ def test_groups_are_sorted() -> None:
     assert metrics.group_scores(scores, "domain")["b"] == [scores[0]]
     other = scoring.score_answer(Example("c", "a", "p", {"title": "x"}), answer("{}"), TASK, None)
     named = scoring.score_answer(MUG, answer("{}"), TASK, None)
-    assert list(metrics.fields([named, other])) == ["a.title", "price.price", "price.title"]
+    assert list(metrics.compute_field_rates([named, other])) == [
+        "a.title",
+        "price.price",
+        "price.title",
+    ]
 
 
 def test_precision_and_recall_tell_missing_from_spurious() -> None:
@@ -118,7 +122,7 @@ def test_precision_and_recall_tell_missing_from_spurious() -> None:
         scoring.score_answer(MUG, answer('{"title": "Mug", "price": null}'), TASK, None),
         scoring.score_answer(silent, answer('{"title": "Cup", "price": 3}'), TASK, None),
     ]
-    price = metrics.fields(scores)["price.price"]
+    price = metrics.compute_field_rates(scores)["price.price"]
     assert (price["missing"], price["spurious"]) == (1, 1)
     assert (price["precision"], price["recall"], price["f1"]) == (0.0, 0.0, 0.0)
 

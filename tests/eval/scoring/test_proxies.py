@@ -10,7 +10,7 @@ from sem.core.taskspec import TaskSpec
 from sem.eval.scoring import align, proxies, taxonomy
 from sem.eval.scoring.proxies import Proxies
 
-TEXT = taxonomy.evidence("Blue mug, 12.50 EUR, by Nuvogard; spoon 3.00")
+TEXT = taxonomy.index_input_text("Blue mug, 12.50 EUR, by Nuvogard; spoon 3.00")
 LINE = {
     "type": "object",
     "additionalProperties": False,
@@ -44,7 +44,7 @@ def measured(said: Any, wanted: Any = None, **rubric: Any) -> Proxies:
         "rubric": rubric,
     }
     spec = settings.build_settings(TaskSpec, values, "spec")
-    aligned = align.align(said, said if wanted is None else wanted, spec.slots())
+    aligned = align.align_answer(said, said if wanted is None else wanted, spec.slots())
     return proxies.measure_proxies(said, spec, TEXT, aligned)
 
 

@@ -30,7 +30,7 @@ def amounts(**changes: Any) -> dict[str, Any]:
 
 
 def results(said: Any, wanted: Any = GOOD) -> dict[str, tuple[bool, bool | None]]:
-    return {c.id: (c.passed, c.reference) for c in rubric.arithmetic(said, wanted, spec())}
+    return {c.id: (c.passed, c.reference) for c in rubric.check_arithmetic(said, wanted, spec())}
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_a_check_applies_where_either_side_can_be_computed() -> None:
 
 
 def test_the_evidence_shows_the_sum() -> None:
-    found = rubric.arithmetic(amounts(total=105.6), GOOD, spec())
+    found = rubric.check_arithmetic(amounts(total=105.6), GOOD, spec())
     assert found[0].evidence == (
         "88.0 + 17.6 + 5.0 - 1 = 109.6; said 105.6 (is not; tolerance 0.02)"
     )
     assert found[1].evidence == "35.0 + 53 = 88.0; said 88.0 (=; tolerance 0.05)"
-    missing = rubric.arithmetic({}, GOOD, spec())
+    missing = rubric.check_arithmetic({}, GOOD, spec())
     assert missing[0].evidence == "not computable from the answer"
 
 
@@ -95,7 +95,7 @@ def test_the_shipped_gold_example_fails_its_own_equation(shared: Path) -> None:
     path = shared / "compat/promptprecision/specs/examples/invoice-mvp.taskspec.json"
     task = taskspec.load_taskspec(path)
     gold = task.example.output_json
-    found = {c.id: (c.passed, c.reference) for c in rubric.arithmetic(gold, gold, task)}
+    found = {c.id: (c.passed, c.reference) for c in rubric.check_arithmetic(gold, gold, task)}
     assert found == {
         "arith.totals_equation": (False, False),
         "arith.line_items_sum": (True, True),
@@ -104,15 +104,15 @@ def test_the_shipped_gold_example_fails_its_own_equation(shared: Path) -> None:
     said = Answer("1", task.task_id, taskspec.taught_text(gold), "stop", 1, 1, 1, 1)
     score = scoring.score_answer(example, said, task, None)
     assert (score.accuracy, score.rubric) == (1.0, pytest.approx(0.6 + 0.25 + 0.075))
-    consist = metrics.totals([score])["total_consist"]
+    consist = metrics.compute_totals([score])["total_consist"]
     assert consist["arith.totals_equation"] == {"n": 1, "pass": 0.0, "reference_fails": 1}
     assert consist["arith.line_items_sum"] == {"n": 1, "pass": 1.0, "reference_fails": 0}
 
 
 def test_checks_that_nothing_computes_are_named() -> None:
-    assert rubric.unknown(spec(checks=[*CHECKS, {"id": "vat_id"}, "x"])) == ["vat_id"]
-    assert rubric.unknown(spec(checks=None)) == []
-    assert rubric.arithmetic(GOOD, GOOD, spec(checks=[{"id": "totals_equation"}]))[0].passed
+    assert rubric.list_unknown_checks(spec(checks=[*CHECKS, {"id": "vat_id"}, "x"])) == ["vat_id"]
+    assert rubric.list_unknown_checks(spec(checks=None)) == []
+    assert rubric.check_arithmetic(GOOD, GOOD, spec(checks=[{"id": "totals_equation"}]))[0].passed
 
 
 WEIGHTS = {
@@ -120,7 +120,7 @@ WEIGHTS = {
     "schema_validity_weight": 0.25,
     "arithmetic_checks_weight": 0.15,
 }
-PASS, FAIL = (rubric.Check("x", passed, True, "") for passed in (True, False))
+PASS, FAIL = (rubric.RubricCheck("x", passed, True, "") for passed in (True, False))
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,17 @@ PASS, FAIL = (rubric.Check("x", passed, True, "") for passed in (True, False))
     ],
 )
 def test_the_weighted_score(fem: float, valid: bool, checks: list, value: float) -> None:
-    assert rubric.weighted(fem, valid, checks, spec(scoring=WEIGHTS)) == pytest.approx(value)
+    assert rubric.compute_rubric_score(fem, valid, checks, spec(scoring=WEIGHTS)) == pytest.approx(
+        value
+    )
 
 
 def test_no_weights_no_score() -> None:
-    assert rubric.weighted(1.0, True, [PASS], spec()) is None
-    assert rubric.weighted(1.0, True, [PASS], spec(scoring={})) is None
-    assert rubric.weighted(1.0, True, [], spec(scoring={"arithmetic_checks_weight": 1})) is None
+    assert rubric.compute_rubric_score(1.0, True, [PASS], spec()) is None
+    assert rubric.compute_rubric_score(1.0, True, [PASS], spec(scoring={})) is None
+    assert (
+        rubric.compute_rubric_score(1.0, True, [], spec(scoring={"arithmetic_checks_weight": 1}))
+        is None
+    )
     only = {"schema_validity_weight": 2}
-    assert rubric.weighted(0.0, True, [FAIL], spec(scoring=only)) == 1.0
+    assert rubric.compute_rubric_score(0.0, True, [FAIL], spec(scoring=only)) == 1.0

@@ -110,9 +110,9 @@ def test_amounts_of_every_currency_are_read_as_the_language_writes_them(name):
     for code in sorted(current_codes()):
         for amount in (0.5, 1234.5, 1234567.0):
             text = format_currency(amount, code, locale=name)
-            wanted = round(amount, min(2, locales.decimals(code)))
+            wanted = round(amount, min(2, locales.currency_decimals(code)))
             for unit in ("currency", code):
-                found = values.amount(text, SlotSpec("numeric_tol", unit=unit))
+                found = values.parse_amount(text, SlotSpec("numeric_tol", unit=unit))
                 if found is None or abs(float(found.number) - wanted) > 1e-6:
                     wrong.append((text, code, unit))
 
@@ -171,13 +171,13 @@ def current_codes() -> set[str]:
     ],
 )
 def test_money_is_read_as_pages_write_it(text, number, code):
-    found = values.amount(text, MONEY)
+    found = values.parse_amount(text, MONEY)
 
     assert found is not None
     assert float(found.number) == pytest.approx(number)
     assert code is None or code in found.currencies
     if code:
-        assert values.amount(text, SlotSpec("numeric_tol", unit=code)) is not None
+        assert values.parse_amount(text, SlotSpec("numeric_tol", unit=code)) is not None
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_money_is_read_as_pages_write_it(text, number, code):
     ],
 )
 def test_what_is_no_amount_or_another_currency_stays_unread(text, unit):
-    assert values.amount(text, SlotSpec("numeric_tol", unit=unit)) is None
+    assert values.parse_amount(text, SlotSpec("numeric_tol", unit=unit)) is None
 
 
 def test_every_spelling_of_the_findings_is_right(shared):
@@ -204,13 +204,13 @@ def test_every_spelling_of_the_findings_is_right(shared):
     said = files.read_rows(shared / "findings/money-spellings/money_answers.jsonl")
 
     for row in said:
-        found = values.amount(row["candidate"]["price"], MONEY)
+        found = values.parse_amount(row["candidate"]["price"], MONEY)
         assert found is not None, row
         assert float(found.number) == wanted[row["id"]], row
 
 
 def test_every_iso_code_may_be_a_unit():
-    assert len(units.codes()) > 250
+    assert len(units.iso_currency_codes()) > 250
     assert units.is_known_unit("IDR")
     assert not units.is_known_unit("XYZQ")
     assert SlotSpec("numeric_tol", unit="MAD").unit == "MAD"

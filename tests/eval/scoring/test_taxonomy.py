@@ -6,12 +6,12 @@ import pytest
 
 from sem.core.slotspec import SlotSpec
 from sem.eval.scoring import taxonomy
-from sem.eval.scoring.align import ABSENT, NOTHING, Part
+from sem.eval.scoring.align import ABSENT, NOTHING, AlignedValue
 
 PAGE = (
     "Kettle Pico 7 by Nuvogard, price 39.90 EUR, old price 49.90. Published 12 March 2024. Steel."
 )
-TEXT = taxonomy.evidence(PAGE)
+TEXT = taxonomy.index_input_text(PAGE)
 STRING, NUMBER = {"type": ["string", "null"]}, {"type": "number"}
 SIZE = {"enum": ["S", "M", None]}
 
@@ -51,7 +51,7 @@ SIZE = {"enum": ["S", "M", None]}
     ],
 )
 def test_the_kind(said: Any, wanted: Any, shape: Any, closed: bool, kind: str) -> None:
-    assert taxonomy.failure_kind(Part(said, wanted), shape, closed, TEXT) == kind
+    assert taxonomy.failure_kind(AlignedValue(said, wanted), shape, closed, TEXT) == kind
     assert kind in taxonomy.KINDS
 
 

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from sem.eval.stats import clusters, paired_stats
-from sem.eval.stats.clusters import Clusters
+from sem.eval.stats.clusters import DomainDifferences
 
 counts = st.integers(0, 60)
 
@@ -19,7 +19,7 @@ counts = st.integers(0, 60)
 @given(counts, counts)
 def test_mcnemar_is_that_of_statsmodels(gains: int, losses: int) -> None:
     table = [[5, gains], [losses, 5]]
-    assert paired_stats.mcnemar(gains, losses) == pytest.approx(
+    assert paired_stats.mcnemar_p_value(gains, losses) == pytest.approx(
         peer_mcnemar(table, exact=True).pvalue if gains + losses else 1.0, abs=1e-9
     )
 
@@ -43,17 +43,17 @@ def test_without_rows_a_share_is_anything() -> None:
 @pytest.mark.parametrize("members", [1, 2, 3, 7, 12])
 def test_holm_is_that_of_statsmodels(members: int) -> None:
     values = np.random.default_rng(members).random(members) / 5
-    found = paired_stats.holm({f"s{n}": value for n, value in enumerate(values)})
+    found = paired_stats.adjust_p_values({f"s{n}": value for n, value in enumerate(values)})
     theirs = multipletests(values, method="holm")[1]
     assert [found[f"s{n}"] for n in range(len(values))] == pytest.approx(list(theirs), abs=1e-9)
 
 
 def test_holm_of_nothing_is_nothing() -> None:
-    assert paired_stats.holm({}) == {}
-    assert paired_stats.holm({"a": 0.01, "b": 0.03, "c": 0.02}) == pytest.approx(
+    assert paired_stats.adjust_p_values({}) == {}
+    assert paired_stats.adjust_p_values({"a": 0.01, "b": 0.03, "c": 0.02}) == pytest.approx(
         {"a": 0.03, "b": 0.04, "c": 0.04}
     )
-    assert paired_stats.holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
+    assert paired_stats.adjust_p_values({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
 
 
 def by_hand(values: list[float], domains: list[str]) -> tuple[float, float, float]:
@@ -78,13 +78,13 @@ def test_the_error_is_the_jackknife_over_domains(rows) -> None:
     found = clusters.sum_by_cluster(values, domains)
     mean, error, freedom = by_hand(values, domains)
     assert float(found.mean) == pytest.approx(mean, abs=1e-12)
-    assert float(clusters.error(found)) == pytest.approx(error, abs=1e-12)
+    assert float(clusters.jackknife_error(found)) == pytest.approx(error, abs=1e-12)
     assert found.freedom == pytest.approx(freedom)
 
 
-def many(sums: list[float], rows: int = 10) -> Clusters:
+def many(sums: list[float], rows: int = 10) -> DomainDifferences:
     values = np.array(sums, float)
-    return Clusters(
+    return DomainDifferences(
         values, np.maximum(values, 0), np.maximum(-values, 0), np.full(len(sums), rows)
     )
 
@@ -93,7 +93,9 @@ def test_with_enough_moved_domains_the_interval_is_that_of_a_t_test() -> None:
     # Equal domains: the jackknife is the t test on domain means.
     found = many([1, 2, -1, 0, 3, 1, 2, 2])
     theirs = peer.ttest_1samp(found.sums / 10, 0).confidence_interval(0.95)
-    assert [float(b) for b in clusters.bounds(found)] == pytest.approx([theirs.low, theirs.high])
+    assert [float(b) for b in clusters.confidence_bounds(found)] == pytest.approx(
+        [theirs.low, theirs.high]
+    )
     for target in (-0.1, 0.0, 0.05):
         above = peer.ttest_1samp(found.sums / 10, target, alternative="greater").pvalue
         below = peer.ttest_1samp(found.sums / 10, target, alternative="less").pvalue
@@ -104,7 +106,7 @@ def test_with_enough_moved_domains_the_interval_is_that_of_a_t_test() -> None:
 def test_no_change_in_thirty_rows_is_no_certainty() -> None:
     # The t interval of thirty zeros is [0, 0]; exact bounds say a loss up to 12 % is possible.
     found = many([0] * 30, rows=1)
-    low, high = (float(b) for b in clusters.bounds(found))
+    low, high = (float(b) for b in clusters.confidence_bounds(found))
     assert low == pytest.approx(-(1 - 0.025 ** (1 / 30)), abs=1e-9)
     assert high == -low
     assert float(clusters.p_above(found, -0.05)) == pytest.approx(0.95**30, abs=1e-6)
@@ -115,16 +117,18 @@ def test_ten_rows_of_a_domain_are_worth_less_than_ten_domains() -> None:
     few, most = many([0] * 3, rows=10), many([0] * 30, rows=1)
     assert few.count == most.count
     assert few.effective == pytest.approx(30 / 1.9)
-    assert float(clusters.bounds(few)[0]) < float(clusters.bounds(most)[0]) < 0
+    assert (
+        float(clusters.confidence_bounds(few)[0]) < float(clusters.confidence_bounds(most)[0]) < 0
+    )
 
 
 def test_the_exact_bounds_are_gains_less_losses() -> None:
-    found = Clusters(
+    found = DomainDifferences(
         *(np.array(v, float) for v in ([3, -1, 0, 0], [3, 0, 0, 0], [0, 1, 0, 0])), np.full(4, 5.0)
     )
     share = found.effective / 20
-    gain = clusters.binomial(3 * share, found.effective, 0.025)
-    loss = clusters.binomial(1 * share, found.effective, 0.025)
+    gain = clusters.binomial_bounds(3 * share, found.effective, 0.025)
+    loss = clusters.binomial_bounds(1 * share, found.effective, 0.025)
     low, high = clusters._exact(found, 0.025)
     assert (float(low), float(high)) == pytest.approx((gain[0] - loss[1], gain[1] - loss[0]))
 
@@ -133,18 +137,18 @@ def test_a_fraction_gained_counts_nothing_in_the_exact_bounds() -> None:
     # Four rows that gain 0.1 each are no evidence of a gain near 1.
     whole = clusters.sum_by_cluster([1.0] * 4, list("abcd"))
     part = clusters.sum_by_cluster([0.1] * 4, list("abcd"))
-    assert float(clusters.bounds(whole)[0]) < 0.1
+    assert float(clusters.confidence_bounds(whole)[0]) < 0.1
     assert not part.binary
-    assert float(clusters.bounds(part)[0]) == pytest.approx(-0.6023646, abs=1e-6)
-    assert float(clusters.bounds(part)[1]) == pytest.approx(1.0)
+    assert float(clusters.confidence_bounds(part)[0]) == pytest.approx(-0.6023646, abs=1e-6)
+    assert float(clusters.confidence_bounds(part)[1]) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("moved", [4, 5])
 def test_exact_bounds_end_where_five_domains_moved(moved: int) -> None:
     found = many([-1] * moved + [0] * 40)
     assert bool(found.is_few) == (moved < 5)
-    wide = float(clusters.error(found)) * peer.t.isf(0.025, found.freedom)
-    is_wider = float(clusters.bounds(found)[0]) < float(found.mean) - wide - 1e-9
+    wide = float(clusters.jackknife_error(found)) * peer.t.isf(0.025, found.freedom)
+    is_wider = float(clusters.confidence_bounds(found)[0]) < float(found.mean) - wide - 1e-9
     assert is_wider == (moved < 5)
 
 
@@ -152,8 +156,8 @@ def test_exact_bounds_end_where_five_domains_moved(moved: int) -> None:
 @given(differences, st.floats(-0.5, 0.5))
 def test_the_two_ways_round_mirror_each_other(rows, target: float) -> None:
     found = clusters.sum_by_cluster([v for v, _ in rows], [d for _, d in rows])
-    low, high = clusters.bounds(found)
-    back = clusters.bounds(clusters.turned(found))
+    low, high = clusters.confidence_bounds(found)
+    back = clusters.confidence_bounds(clusters.reverse_differences(found))
     assert (float(-back[1]), float(-back[0])) == pytest.approx((float(low), float(high)))
     assert -1 <= low <= float(found.mean) + 1e-12
     assert float(found.mean) - 1e-12 <= high <= 1
@@ -164,7 +168,7 @@ def test_the_two_ways_round_mirror_each_other(rows, target: float) -> None:
 @given(differences, st.floats(-0.4, 0.4))
 def test_a_p_value_below_the_level_is_a_bound_beyond_the_target(rows, target: float) -> None:
     found = clusters.sum_by_cluster([v for v, _ in rows], [d for _, d in rows])
-    p, low = float(clusters.p_above(found, target)), float(clusters.bounds(found)[0])
+    p, low = float(clusters.p_above(found, target)), float(clusters.confidence_bounds(found)[0])
     if p < 0.0249:
         assert low >= target - 1e-6
     if p > 0.0251:
@@ -173,18 +177,18 @@ def test_a_p_value_below_the_level_is_a_bound_beyond_the_target(rows, target: fl
 
 def test_one_domain_says_nothing() -> None:
     found = many([5])
-    assert [float(b) for b in clusters.bounds(found)] == [-1.0, 1.0]
+    assert [float(b) for b in clusters.confidence_bounds(found)] == [-1.0, 1.0]
     assert float(clusters.p_above(found, -0.9)) == 1.0
 
 
 def test_replications_are_worked_out_together_as_alone() -> None:
     rows = np.full(6, 5.0)
     sums = np.array([[1, 0, 2, -1, 1, 1], [0, 0, 0, 0, -1, 0], [3, 3, 3, 2, 1, 3]], float)
-    whole = Clusters(sums, np.maximum(sums, 0), np.maximum(-sums, 0), rows)
+    whole = DomainDifferences(sums, np.maximum(sums, 0), np.maximum(-sums, 0), rows)
     for n in range(3):
-        alone = Clusters(sums[n], whole.gains[n], whole.losses[n], rows)
-        assert [float(b[n]) for b in clusters.bounds(whole)] == [
-            float(b) for b in clusters.bounds(alone)
+        alone = DomainDifferences(sums[n], whole.gains[n], whole.losses[n], rows)
+        assert [float(b[n]) for b in clusters.confidence_bounds(whole)] == [
+            float(b) for b in clusters.confidence_bounds(alone)
         ]
         p = float(clusters.p_above(whole, -0.1)[n])
         assert p == pytest.approx(float(clusters.p_above(alone, -0.1)))
@@ -193,7 +197,7 @@ def test_replications_are_worked_out_together_as_alone() -> None:
 def test_pairs_are_made_by_id_and_the_rest_is_counted() -> None:
     before = [*column("+-+-"), one("only-before")]
     after = [*reversed(column("++--")), one("only-after"), one("too")]
-    made = paired_stats.pair(before, after, lambda s: s.accuracy)
+    made = paired_stats.pair_scores(before, after, lambda s: s.accuracy)
     assert (made.found.count, made.unpaired, made.unscored) == (4, 3, 0)
     assert (made.gains, made.losses) == (1, 1)
 
@@ -238,7 +242,7 @@ def test_a_difference_is_in_points_and_says_how_it_was_made() -> None:
 
 def test_without_draws_there_is_no_bootstrap() -> None:
     found = paired_stats.mean_difference(
-        paired_stats.pair(column("-+-+"), column("++++"), lambda s: 1.0), draws=0
+        paired_stats.pair_scores(column("-+-+"), column("++++"), lambda s: 1.0), draws=0
     )
     assert (found.bootstrap_low, found.bootstrap_high) == (None, None)
     assert found.points == 0.0
@@ -261,7 +265,7 @@ def test_one_domain_shows_no_gain() -> None:
 def test_the_bootstrap_draws_domains() -> None:
     # All of it in one domain of four: a draw without that domain has a mean of 0.
     found = many([10, 0, 0, 0])
-    assert clusters.bootstrap(found, 10_000, 1) == pytest.approx((0.0, 0.75))
+    assert clusters.bootstrap_domains(found, 10_000, 1) == pytest.approx((0.0, 0.75))
 
 
 def test_the_defaults_are_the_plans() -> None:
@@ -283,7 +287,7 @@ def test_the_correlation_is_that_of_analysis_of_variance() -> None:
     within = ((values - values.mean(1, keepdims=True)) ** 2).sum() / (40 * 4)
     expected = (between - within) / (between + 4 * within)
     assert 0.1 < expected < 0.5
-    assert clusters.correlation(found) == pytest.approx(expected)
+    assert clusters.intraclass_correlation(found) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -301,11 +305,11 @@ def test_the_correlation_is_that_of_analysis_of_variance() -> None:
     ],
 )
 def test_the_correlation_where_data_cannot_tell(values, domains, expected) -> None:
-    assert clusters.correlation(clusters.sum_by_cluster(values, domains)) == expected
+    assert clusters.intraclass_correlation(clusters.sum_by_cluster(values, domains)) == expected
 
 
 def test_spread_over_seeds() -> None:
-    found = paired_stats.spread([80.0, 82.0, 84.0])
+    found = paired_stats.measure_spread([80.0, 82.0, 84.0])
     assert (found.mean, found.sd, found.runs) == (82.0, 2.0, 3)
     theirs = peer.t.interval(0.95, 2, 82.0, 2 / np.sqrt(3))
     assert (found.low, found.high) == pytest.approx(theirs)
@@ -313,7 +317,9 @@ def test_spread_over_seeds() -> None:
 
 
 def test_one_run_has_no_known_noise() -> None:
-    assert paired_stats.spread([80.0]) == paired_stats.Spread(80.0, 0.0, 80.0, 80.0, 1, None)
+    assert paired_stats.measure_spread([80.0]) == paired_stats.Spread(
+        80.0, 0.0, 80.0, 80.0, 1, None
+    )
 
 
 def test_the_noise_floor_is_the_spread_of_repeats_in_points() -> None:

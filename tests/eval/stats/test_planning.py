@@ -9,7 +9,7 @@ from statsmodels.stats.power import TTestPower
 
 from sem.core.errors import SemError
 from sem.eval.stats import clusters, paired_stats, planning
-from sem.eval.stats.clusters import Clusters
+from sem.eval.stats.clusters import DomainDifferences
 
 
 @pytest.mark.parametrize(("failures", "rows"), [(0, 299), (1, 473), (2, 628), (3, 773)])
@@ -37,8 +37,8 @@ def test_certainty_cannot_be_certified() -> None:
 @pytest.mark.parametrize(("discordance", "pairs"), [(0.05, 157), (0.10, 314), (0.20, 628)])
 def test_pairs_for_a_margin_of_five_points(discordance: float, pairs: int) -> None:
     assert planning.pairs_needed(0.05, discordance) == pairs
-    assert planning.detectable(pairs, discordance) <= 0.05
-    assert planning.detectable(pairs - 1, discordance) > 0.05
+    assert planning.detectable_difference(pairs, discordance) <= 0.05
+    assert planning.detectable_difference(pairs - 1, discordance) > 0.05
 
 
 def test_the_level_and_power_of_the_plan() -> None:
@@ -75,9 +75,9 @@ def test_few_domains_pay_for_their_few_degrees_of_freedom() -> None:
     assert found == np.ceil(theirs) == 7
 
 
-def like(sums: list[float], rows: int = 10) -> Clusters:
+def like(sums: list[float], rows: int = 10) -> DomainDifferences:
     values = np.array(sums, float)
-    return Clusters(
+    return DomainDifferences(
         values, np.maximum(values, 0), np.maximum(-values, 0), np.full(len(sums), rows)
     )
 
@@ -86,21 +86,25 @@ FOUND = like([1, -1, 2, 0, 1, -2, 0, 1, 1, -1, 0, 1])
 
 
 def test_more_of_the_same_shrinks_the_error_by_its_root() -> None:
-    total = planning.more_domains(FOUND, 0.02, 0.025, 0.8)
-    spread = float(clusters.error(FOUND)) * np.sqrt(12)
+    total = planning.estimate_needed_domains(FOUND, 0.02, 0.025, 0.8)
+    spread = float(clusters.jackknife_error(FOUND)) * np.sqrt(12)
     theirs = TTestPower().solve_power(0.02 / spread, alpha=0.025, power=0.8, alternative="larger")
     assert total == pytest.approx(np.ceil(theirs), abs=1)
-    assert planning.more_domains(FOUND, 0.04, 0.025, 0.8) == pytest.approx(total / 4, abs=2)
-    assert planning.more_domains(FOUND, 0.02, 0.025, 0.9) > total
-    assert planning.more_domains(FOUND, 0.02, 0.005, 0.8) > total
+    assert planning.estimate_needed_domains(FOUND, 0.04, 0.025, 0.8) == pytest.approx(
+        total / 4, abs=2
+    )
+    assert planning.estimate_needed_domains(FOUND, 0.02, 0.025, 0.9) > total
+    assert planning.estimate_needed_domains(FOUND, 0.02, 0.005, 0.8) > total
 
 
 def test_unequal_domains_count_for_less() -> None:
-    lumpy = Clusters(FOUND.sums, FOUND.gains, FOUND.losses, np.array([80.0] + [40 / 11] * 11))
-    spread = float(clusters.error(lumpy)) * np.sqrt(12)
-    total = planning.more_domains(lumpy, 1.5 * spread, 0.025, 0.8)
-    even = planning.more_domains(
-        FOUND, 1.5 * float(clusters.error(FOUND)) * np.sqrt(12), 0.025, 0.8
+    lumpy = DomainDifferences(
+        FOUND.sums, FOUND.gains, FOUND.losses, np.array([80.0] + [40 / 11] * 11)
+    )
+    spread = float(clusters.jackknife_error(lumpy)) * np.sqrt(12)
+    total = planning.estimate_needed_domains(lumpy, 1.5 * spread, 0.025, 0.8)
+    even = planning.estimate_needed_domains(
+        FOUND, 1.5 * float(clusters.jackknife_error(FOUND)) * np.sqrt(12), 0.025, 0.8
     )
     assert lumpy.freedom < 2
     assert total > even + 2
@@ -108,16 +112,16 @@ def test_unequal_domains_count_for_less() -> None:
 
 @pytest.mark.parametrize("distance", [0.0, -0.01, float("nan"), 1e-9])
 def test_nothing_helps_an_estimate_that_misses_its_target(distance: float) -> None:
-    assert planning.more_domains(FOUND, distance, 0.025, 0.8) is None
+    assert planning.estimate_needed_domains(FOUND, distance, 0.025, 0.8) is None
 
 
 def test_a_plan_counts_effective_domains() -> None:
     rows = np.array([30.0, 10.0] * 6)
-    found = Clusters(FOUND.sums, FOUND.gains, FOUND.losses, rows)
-    one = float(clusters.error(found)) * np.sqrt(12)
+    found = DomainDifferences(FOUND.sums, FOUND.gains, FOUND.losses, rows)
+    one = float(clusters.jackknife_error(found)) * np.sqrt(12)
     share = 240**2 / (6 * 900 + 6 * 100) / 12
     assert share == pytest.approx(0.8)
-    total = planning.more_domains(found, 0.03, 0.025, 0.8)
+    total = planning.estimate_needed_domains(found, 0.03, 0.025, 0.8)
     for count, reached in ((total - 1, False), (total, True)):
         limit = peer.t.isf(0.025, share * count - 1)
         power = peer.nct.sf(limit, share * count - 1, 0.03 * np.sqrt(count) / one)
@@ -125,18 +129,18 @@ def test_a_plan_counts_effective_domains() -> None:
 
 
 def test_two_domains_are_enough_to_plan_with() -> None:
-    assert planning.more_domains(like([1, 3]), 0.1, 0.025, 0.8) > 2
+    assert planning.estimate_needed_domains(like([1, 3]), 0.1, 0.025, 0.8) > 2
 
 
 def test_one_domain_plans_nothing_and_no_spread_needs_two() -> None:
-    assert planning.more_domains(like([1]), 0.1, 0.025, 0.8) is None
-    assert planning.more_domains(like([0, 0, 0]), 0.1, 0.025, 0.8) == 2
+    assert planning.estimate_needed_domains(like([1]), 0.1, 0.025, 0.8) is None
+    assert planning.estimate_needed_domains(like([0, 0, 0]), 0.1, 0.025, 0.8) == 2
 
 
 def test_what_these_data_could_have_shown() -> None:
     found = planning.detectable_with(FOUND)
     t = peer.t.isf(0.025, 11) + peer.t.ppf(0.8, 11)
-    assert found == pytest.approx(t * float(clusters.error(FOUND)))
+    assert found == pytest.approx(t * float(clusters.jackknife_error(FOUND)))
     assert planning.detectable_with(FOUND, 0.05, 0.5) < found
     assert planning.detectable_with(like([10, -10])) == 1.0
 

@@ -8,9 +8,9 @@ from chatserver import ChatServer
 
 from sem.core.errors import SemError
 from sem.forge.base import Pair
-from sem.forge.checks.pair_quality import Context, Quality, sift_pairs
+from sem.forge.checks.pair_quality import Quality, QualityContext, sift_pairs
 from sem.forge.teacher.presets import TeacherSettings
-from sem.forge.teacher.teacher import teacher
+from sem.forge.teacher.teacher import make_teacher
 from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -29,7 +29,7 @@ def pair(answer="The value is dropped.", question=QUESTION, passage=TEXT, **chan
 
 
 def reason(one, **settings):
-    (verdict,) = sift_pairs([one], Context(Quality(**settings)))
+    (verdict,) = sift_pairs([one], QualityContext(Quality(**settings)))
     return verdict.reason
 
 
@@ -106,7 +106,7 @@ def test_a_german_noun_is_no_invented_name():
 
 
 def test_without_a_passage_the_check_says_that_it_did_not_run():
-    (verdict,) = sift_pairs([pair(passage="")], Context())
+    (verdict,) = sift_pairs([pair(passage="")], QualityContext())
 
     assert verdict.kept
     assert verdict.checks["faithful"] == "no_passage"
@@ -120,14 +120,14 @@ def test_a_near_question_goes_and_the_first_stays():
         "What is copied by `clone`?",
         "What is copied by `&mut clone`?",
     ]
-    verdicts = list(sift_pairs([pair(question=q) for q in questions], Context()))
+    verdicts = list(sift_pairs([pair(question=q) for q in questions], QualityContext()))
 
     assert [v.reason for v in verdicts] == [None, "near_pair", "near_pair", None, None]
 
 
 @pytest.mark.parametrize("where", ["golden", "test"])
 def test_a_question_of_the_golden_or_test_set_is_never_forged(where):
-    context = Context(
+    context = QualityContext(
         others=((where, "what happens to a value when its owner goes out of scope"),)
     )
     (verdict,) = sift_pairs([pair()], context)
@@ -137,7 +137,7 @@ def test_a_question_of_the_golden_or_test_set_is_never_forged(where):
 
 def test_checks_and_reason_are_in_the_provenance_and_the_passage_is_not():
     (verdict,) = sift_pairs(
-        [pair("A tuple has 16 elements.", provenance={"span": [0, 9]})], Context()
+        [pair("A tuple has 16 elements.", provenance={"span": [0, 9]})], QualityContext()
     )
 
     told = verdict.as_json()["provenance"]
@@ -149,8 +149,8 @@ def test_checks_and_reason_are_in_the_provenance_and_the_passage_is_not():
 
 def asked(url, tmp_path, one, **settings):
     provider = Provider("openai/stub", api_base=url, price=Price(0, 0))
-    made = teacher(TeacherSettings(calls=Calls((provider,), tries=1)), tmp_path, AT)
-    (verdict,) = sift_pairs([one], Context(Quality(**settings), teacher=made))
+    made = make_teacher(TeacherSettings(calls=Calls((provider,), tries=1)), tmp_path, AT)
+    (verdict,) = sift_pairs([one], QualityContext(Quality(**settings), teacher=made))
     return verdict
 
 
@@ -194,7 +194,7 @@ def test_thresholds_are_checked():
 @pytest.mark.parametrize("question", [QUESTION.upper(), f"  {QUESTION}\n"])
 def test_a_golden_question_itself_is_dropped_also_where_near_ones_are_kept(question):
     others = (("golden", question), ("test", "Who owns it?"))
-    context = Context(Quality(near=False), others)
+    context = QualityContext(Quality(near=False), others)
     near = pair(question="What happens to the value when its owner goes out of scope?")
     verdicts = list(
         sift_pairs([pair(), near, pair(question="Read.", input="Who owns it?")], context)

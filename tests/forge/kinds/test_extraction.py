@@ -47,7 +47,7 @@ def project(tmp_path):
 
 def made(project, server, **params):
     stub = Provider("openai/stub", api_base=server.url, price=Price(0, 0))
-    ask = teachers.teacher(
+    ask = teachers.make_teacher(
         TeacherSettings(calls=Calls((stub,), tries=2, workers=1), reasks=0), project.root, AT
     )
     settings = ForgeSettings(params=params)

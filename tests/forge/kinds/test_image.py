@@ -12,10 +12,10 @@ from chatserver import ChatServer
 from sem.core.project import Project
 from sem.forge.base import ForgeConfig
 from sem.forge.kinds import image
-from sem.forge.kinds.image import Head, ImageForge
+from sem.forge.kinds.image import ImageForge, ImageHeader
 from sem.forge.teacher import teacher as teachers
 from sem.forge.teacher.presets import TeacherSettings
-from sem.lm.api.calls import Request
+from sem.lm.api.calls import ChatRequest
 from sem.lm.api.provider import Calls, Price, Provider
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
@@ -58,7 +58,7 @@ WEBP = {
     ],
 )
 def test_kind_and_dimensions_are_in_the_header(data, kind):
-    assert image.picture_head(data) == Head(kind, 32, 24)
+    assert image.picture_head(data) == ImageHeader(kind, 32, 24)
 
 
 @pytest.mark.parametrize("data", [png(), jpeg(32, 24, EXIF), GIF, *WEBP.values()])
@@ -72,8 +72,8 @@ def test_a_header_that_is_cut_anywhere_is_none_or_the_same(data):
 def test_what_a_camera_notes_is_cut_out_and_the_picture_stays():
     text = chunk(b"tEXt", b"GPS\x0052.5 13.4")
     bare_png, bare_jpeg = (
-        image.bare(png(32, 24, text), "png"),
-        image.bare(jpeg(32, 24, EXIF), "jpeg"),
+        image.strip_image_metadata(png(32, 24, text), "png"),
+        image.strip_image_metadata(jpeg(32, 24, EXIF), "jpeg"),
     )
 
     assert bare_png == png()
@@ -82,7 +82,7 @@ def test_what_a_camera_notes_is_cut_out_and_the_picture_stays():
 
 def forge(tmp_path, server, **params):
     stub = Provider("openai/stub", api_base=server.url, price=Price(0, 0))
-    ask = teachers.teacher(TeacherSettings(calls=Calls((stub,), tries=1)), tmp_path, AT)
+    ask = teachers.make_teacher(TeacherSettings(calls=Calls((stub,), tries=1)), tmp_path, AT)
     config = ForgeConfig(Project("x", tmp_path), tmp_path / "raw", tmp_path, params, ask)
     return ImageForge(config)
 
@@ -166,8 +166,8 @@ def test_a_teacher_that_refuses_a_picture_is_counted(tmp_path):
 
 
 def test_a_picture_is_part_of_the_key_and_of_the_bound_on_tokens():
-    plain = Request((("user", "x"),))
-    one, other = (Request((("user", "x"),), images=(f"data:{n}",)) for n in "ab")
+    plain = ChatRequest((("user", "x"),))
+    one, other = (ChatRequest((("user", "x"),), images=(f"data:{n}",)) for n in "ab")
 
     assert len({r.key({}) for r in (plain, one, other)}) == 3
     assert one.most_tokens_in - plain.most_tokens_in == 40_000

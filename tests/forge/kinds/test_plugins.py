@@ -185,10 +185,10 @@ def test_the_cookbooks_forge_runs_end_to_end(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
     with pytest.raises(SemError, match="is not loaded"):
-        forge_run.prepare_forge(project, forge_job.Options(), AT)
-    prepared = forge_run.prepare_forge(project, forge_job.Options(allow_plugins=True), AT)
+        forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(allow_plugins=True), AT)
     forged = forge_run.finish_forge(
-        prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
+        prepared, forge_run.run_forge(prepared), clean.CleaningOptions(today="2026-11-21")
     )
 
     assert forged.rows["added"] == count

@@ -39,7 +39,9 @@ def project(tmp_path, monkeypatch):
 def forged(project, monkeypatch, made, **options):
     """Return a run with the class `made` as the forge."""
     monkeypatch.setattr(forge_job.plugins, "load_forge_class", lambda *_: made)
-    return forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(**options), AT))
+    return forge_run.run_forge(
+        forge_run.prepare_forge(project, forge_job.ForgeOptions(**options), AT)
+    )
 
 
 def refused(project, monkeypatch, made, **options):
@@ -111,7 +113,7 @@ def test_an_error_of_our_own_keeps_its_traceback(project, monkeypatch):
 
     monkeypatch.setattr(TextForge, "load", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        forge_run.prepare_forge(project, forge_job.Options(), AT)
+        forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_an_answer_of_another_form_is_dropped_and_the_rows_of_before_stay(projec
 
     assert refused(project, monkeypatch, yielding(*pairs)) == "none of 2 pairs is left"
 
-    with store.reading(project.store) as opened:
+    with store.open_store(project.store) as opened:
         assert opened.count == 4
     facts = files.read_json(project.processed / "forge" / "forge.json")
     assert facts["dropped"] == {"unknown_task": 1, "wrong_schema": 1}

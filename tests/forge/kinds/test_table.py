@@ -79,7 +79,7 @@ NUMBERS = st.decimals(-1000, 1000, places=2, allow_nan=False)
 @given(st.lists(st.tuples(NUMBERS, st.sampled_from("ab")), min_size=3, max_size=9))
 def test_every_answer_is_what_another_way_of_counting_gives(rows):
     given_rows = [{"k": f"r{n}", "v": str(v), "g": g} for n, (v, g) in enumerate(rows)]
-    window = table_questions.window("t", "0", 1, given_rows, {})
+    window = table_questions.make_window("t", "0", 1, given_rows, {})
     values = [Fraction(str(v)) for v, _ in rows]
     found = {a.question: a.answer for kind in table_questions.KINDS.values() for a in kind(window)}
 
@@ -102,7 +102,7 @@ def test_every_answer_is_what_another_way_of_counting_gives(rows):
 
 def test_codes_and_ids_are_no_amounts():
     rows = [{"id": str(n), "zip": "01234", "n": v} for n, v in ((7, "3"), (9, "1"), (8, "5"))]
-    window = table_questions.window("t", "0", 1, rows, {})
+    window = table_questions.make_window("t", "0", 1, rows, {})
 
     assert list(window.numbers) == [2]
     assert window.key == 0
@@ -112,7 +112,10 @@ def test_two_greatest_values_are_not_asked_about():
     rows = [{"k": "a", "v": "2"}, {"k": "b", "v": "2"}, {"k": "c", "v": "1"}]
 
     assert [
-        a.question for a in table_questions.extreme(table_questions.window("t", "0", 1, rows, {}))
+        a.question
+        for a in table_questions.extreme_questions(
+            table_questions.make_window("t", "0", 1, rows, {})
+        )
     ] == ["Which `k` has the smallest `v`?"]
 
 
@@ -167,7 +170,7 @@ def test_the_same_seed_draws_the_same_questions_of_several_kinds(tmp_path):
 def test_a_cell_cannot_leave_its_cell(tmp_path):
     rows = [{"k": "a|b\n| c", "v": "1"}, {"k": "x`y", "v": "2"}]
 
-    assert table_questions.window("t", "0", 1, rows, {}).text.splitlines()[2:] == [
+    assert table_questions.make_window("t", "0", 1, rows, {}).text.splitlines()[2:] == [
         "| a/b / c | 1 |",
         "| x'y | 2 |",
     ]
@@ -183,7 +186,7 @@ def test_a_rewording_that_loses_a_value_is_not_taken(tmp_path):
 
     with ChatServer(reword) as server:
         stub = Provider("openai/stub", api_base=server.url, price=Price(0, 0))
-        ask = teachers.teacher(
+        ask = teachers.make_teacher(
             TeacherSettings(calls=Calls((stub,))), tmp_path, datetime(2026, 11, 21, tzinfo=UTC)
         )
         made = forge(tmp_path, ask, paraphrase=True, questions=8)

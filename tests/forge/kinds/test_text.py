@@ -36,7 +36,7 @@ def forge(tmp_path, server=None, **params):
     if server is not None:
         stub = Provider("openai/stub", api_base=server.url, price=Price(0, 0))
         calls = Calls((stub,), workers=2)
-        ask = teachers.teacher(TeacherSettings(calls=calls), tmp_path, AT)
+        ask = teachers.make_teacher(TeacherSettings(calls=calls), tmp_path, AT)
     config = ForgeConfig(Project("x", tmp_path), raw, tmp_path / "out", params, ask)
     return TextForge(config)
 

@@ -42,7 +42,7 @@ def project(tmp_path, monkeypatch):
 
 
 def stored(project):
-    return forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(), AT))
+    return forge_run.run_forge(forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT))
 
 
 def reasons(project):

@@ -18,7 +18,9 @@ def project(tmp_path, overrides=(), **files):
 
 
 def test_no_file_means_the_defaults(tmp_path):
-    assert config.load_forge_config(project(tmp_path)) == config.Loaded(ForgeSettings())
+    assert config.load_forge_config(project(tmp_path)) == config.LoadedForgeSettings(
+        ForgeSettings()
+    )
 
 
 def test_a_preset_may_be_a_bare_word(tmp_path):

@@ -46,15 +46,15 @@ def project(tmp_path, server, monkeypatch):
 
 
 def forged(project, **options):
-    prepared = forge_run.prepare_forge(project, forge_job.Options(**options), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(**options), AT)
     return forge_run.finish_forge(
-        prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
+        prepared, forge_run.run_forge(prepared), clean.CleaningOptions(today="2026-11-21")
     )
 
 
 def stored(project):
     """As far as the store, which is all that most tests look at."""
-    return forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(), AT))
+    return forge_run.run_forge(forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT))
 
 
 def written(project):
@@ -113,7 +113,7 @@ def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server
 
     made = stored(project)
 
-    with store.reading(project.store) as opened:
+    with store.open_store(project.store) as opened:
         ids = set(opened.ids())
     assert made.rows["removed"] == 4
     assert len(ids) == 37
@@ -123,7 +123,7 @@ def test_rows_of_the_run_before_go_and_rows_of_other_origin_stay(project, server
 def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server, monkeypatch):
     monkeypatch.delenv("STUB_KEY")
 
-    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
 
     assert not server.seen
     assert (prepared.plan.calls, prepared.plan.fresh, prepared.items) == (20, 20, 20)
@@ -134,16 +134,16 @@ def test_a_dry_run_needs_no_key_sends_nothing_and_leaves_nothing(project, server
 
 def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
-    cost = forge_run.pilot(prepared)
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
+    cost = forge_run.run_pilot(prepared)
     piloted = len(server.seen)
 
     assert piloted == 20
     assert cost.calls == 40
     assert 0 < cost.low <= cost.usd <= cost.high < prepared.plan.at_most_usd
-    forge_run.pilot(prepared)
+    forge_run.run_pilot(prepared)
     assert len(server.seen) == piloted
-    made = forge_run.forge(prepared)
+    made = forge_run.run_forge(prepared)
     assert len(server.seen) == 60
     # 40 and 10 tokens in every reply of the server: the forecast is exact.
     assert made.spending.usd == pytest.approx(cost.usd, rel=0.01)
@@ -151,11 +151,11 @@ def test_a_pilot_asks_its_sample_once_and_foretells_the_rest(project, server):
 
 def test_what_was_asked_before_is_not_foretold_again(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(limit=30), AT))
-    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
+    forge_run.run_forge(forge_run.prepare_forge(project, forge_job.ForgeOptions(limit=30), AT))
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
     before = len(server.seen)
 
-    cost = forge_run.pilot(prepared)
+    cost = forge_run.run_pilot(prepared)
 
     piloted = len(server.seen) - before
     assert (prepared.plan.calls, prepared.plan.fresh) == (60, 30)
@@ -166,20 +166,22 @@ def test_what_was_asked_before_is_not_foretold_again(project, server):
 def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
-    cost_forecast.allow("about 40 more calls for $1.00", yes=True)
+    cost_forecast.confirm_spending("about 40 more calls for $1.00", yes=True)
     with pytest.raises(SemError) as stopped:
-        cost_forecast.allow("about 40 more calls for $1.00", yes=False)
+        cost_forecast.confirm_spending("about 40 more calls for $1.00", yes=False)
 
     assert stopped.value.message == "about 40 more calls for $1.00: nobody is there to say yes"
     assert "--yes" in stopped.value.hint
 
 
 def test_a_limit_draws_from_all_documents_and_always_the_same(project, server):
-    prepared = [forge_run.prepare_forge(project, forge_job.Options(limit=5), AT) for _ in range(2)]
+    prepared = [
+        forge_run.prepare_forge(project, forge_job.ForgeOptions(limit=5), AT) for _ in range(2)
+    ]
 
     assert [one.plan.calls for one in prepared] == [5, 5]
     assert prepared[0].plan.keys == prepared[1].plan.keys
-    assert list(forge_job.draw_items(range(100), 5, 1, forge_job.Count())) != list(range(5))
+    assert list(forge_job.draw_items(range(100), 5, 1, forge_job.PassCount())) != list(range(5))
 
 
 def test_golden_questions_are_not_forged(project, server):
@@ -205,7 +207,7 @@ def test_nothing_left_is_an_error_that_keeps_the_rows_of_before(project, server)
     with pytest.raises(SemError, match="none of 20 pairs is left"):
         stored(project)
 
-    with store.reading(project.store) as opened:
+    with store.open_store(project.store) as opened:
         assert opened.count == 40
     facts = files.read_json(project.processed / "forge" / "forge.json")
     assert facts["dropped"] == {"refusal": 20}
@@ -216,14 +218,14 @@ def test_a_taken_down_document_does_not_come_back(project, server):
 
     stored(project)
     name = "00-owners.md"
-    stones = tombstones.keyed(project)
+    stones = tombstones.load_salted_tombstones(project)
     stone = {"kind": "source", "digest": stones.digest("source", name), "at": "", "reason": ""}
     tombstones.add_tombstones(project, [stone | {"takedown": "t"}])
 
     made = stored(project)
 
     assert made.refused == {"taken_down": 4}
-    with store.reading(project.store) as opened:
+    with store.open_store(project.store) as opened:
         assert opened.count == 36
 
 
@@ -245,7 +247,7 @@ def test_the_report_is_inert_and_tells_the_rates(project, server):
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(limit) -> None:
     with pytest.raises(SemError) as caught:
-        forge_job.Options(limit=limit)
+        forge_job.ForgeOptions(limit=limit)
     assert str(caught.value) == (
         f"--limit {limit}\n       ask for 1 or more, or leave it out for all"
     )
@@ -257,7 +259,7 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
         path.unlink()
 
     with pytest.raises(Insufficient) as found:
-        forge_run.prepare_forge(project, forge_job.Options(), AT)
+        forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
 
     assert found.value.message == (
         "2 of 3 sources: 00-owners.md, 01-borrowing.md cannot fill train, val, test, and none "
@@ -267,7 +269,7 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
     store.append_store_rows(
         project.store, [store.RawRow("mine", "qa", "What?", '{"answer":"This."}', "{}")]
     )
-    assert forge_run.prepare_forge(project, forge_job.Options(), AT).items == 4
+    assert forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT).items == 4
 
 
 def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, server):
@@ -289,21 +291,21 @@ def test_a_run_that_cannot_be_cut_still_tells_what_became_of_its_pairs(project, 
 
 
 def test_a_second_run_between_writing_and_cutting_is_noticed(project):
-    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
-    first = forge_run.forge(prepared)
-    forge_run.forge(forge_run.prepare_forge(project, forge_job.Options(limit=12), AT))
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
+    first = forge_run.run_forge(prepared)
+    forge_run.run_forge(forge_run.prepare_forge(project, forge_job.ForgeOptions(limit=12), AT))
 
     with pytest.raises(Busy, match="another run has replaced the pairs"):
-        forge_run.finish_forge(prepared, first, clean.How(today="2026-11-21"))
+        forge_run.finish_forge(prepared, first, clean.CleaningOptions(today="2026-11-21"))
 
 
 def test_every_request_is_in_the_books_the_pilots_and_those_in_flight_too(project, server):
     handbook.make(project.root, server.url, documents=10, sections=6)
-    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
-    forge_run.pilot(prepared)
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
+    forge_run.run_pilot(prepared)
     server.script = lambda body, number: "401"
     with pytest.raises(SemError, match="the teacher stopped: auth"):
-        forge_run.forge(prepared)
+        forge_run.run_forge(prepared)
 
     told = list(files.read_rows(project.processed / "forge" / "spending.jsonl"))
     client = prepared.teacher().client
@@ -340,9 +342,9 @@ def test_no_golden_question_is_left_out_in_silence(golden, expected, project):
 
     if isinstance(expected, str):
         with pytest.raises(SemError, match=expected):
-            forge_run.prepare_forge(project, forge_job.Options(), AT)
+            forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
         return
-    job = forge_run.prepare_forge(project, forge_job.Options(), AT).job
+    job = forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT).job
     assert [text for where, text in job.others if where == "golden"] == expected
 
 

@@ -78,9 +78,9 @@ def test_a_table_becomes_examples_end_to_end_without_a_teacher(project):
     lines = [f"2026-{m:02}-{d:02},s{d % 3},{m * d}.5" for m in range(1, 11) for d in range(1, 13)]
     (raw / "sales.csv").write_text("day,shop,sales\n" + "\n".join(lines) + "\n")
     setting(project, "forge_class: sem.forge.kinds.table.TableForge\n")
-    prepared = forge_run.prepare_forge(project, forge_job.Options(), AT)
+    prepared = forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
     forged = forge_run.finish_forge(
-        prepared, forge_run.forge(prepared), clean.How(today="2026-11-21")
+        prepared, forge_run.run_forge(prepared), clean.CleaningOptions(today="2026-11-21")
     )
 
     assert (prepared.plan.calls, forged.rows["added"]) == (0, 60)

@@ -75,7 +75,7 @@ def test_blocks_follow_each_other_without_a_gap(text):
 
 def test_a_piece_that_is_lost_is_found():
     made = chunks.cut_chunks(document(sentences(20)), Sizes(200, 0))
-    torn = chunks.Pieces(made.chunks[:1] + made.chunks[2:])
+    torn = chunks.DocumentChunks(made.chunks[:1] + made.chunks[2:])
 
     assert torn.missing(document(sentences(20))) == [(made.chunks[1].start, made.chunks[1].end)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.forge.sources import chunks, documents
-from sem.forge.sources.convert import Converter, Made, Reading
+from sem.forge.sources.convert import ConvertedFile, Converter, Reading
 
 HTML = b"""<html><head><title>T</title></head><body><h1>Mugs</h1><p>Red ones hold 300 ml.</p>
 <pre>fn main() {
@@ -39,7 +39,7 @@ def put(raw, **files):
 def test_text_is_kept_as_it_is(converter):
     made = converter.read("md", "# Titel\r\n\r\nGröße: 3 € \u201eja\u201c\n".encode())
 
-    assert made == Made("# Titel\r\n\r\nGröße: 3 € \u201eja\u201c\n", "Titel")
+    assert made == ConvertedFile("# Titel\r\n\r\nGröße: 3 € \u201eja\u201c\n", "Titel")
 
 
 def test_another_encoding_is_said(converter):

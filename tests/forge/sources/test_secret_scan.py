@@ -27,7 +27,7 @@ def test_a_planted_secret_is_found_and_masked(name):
     secret = PLANTED[name]
     text = f"Before it.\n{secret}\nAfter it."
     found = secret_scan.find_secrets(text)
-    shown = secret_scan.masked(text, found)
+    shown = secret_scan.hide_secret_spans(text, found)
 
     assert len(found) == 1
     assert secret_scan.MASK in shown
@@ -54,9 +54,9 @@ def test_a_mask_is_placed_in_a_part_of_the_text():
     text = "a" * 50 + " " + PLANTED["github"] + " end"
     found = secret_scan.find_secrets(text)
 
-    assert secret_scan.masked(text[55:], found, 55) == "[SECRET] end"
-    assert secret_scan.masked(text[:50], found) == "a" * 50
-    assert secret_scan.within(found, 0, 50) == []
+    assert secret_scan.hide_secret_spans(text[55:], found, 55) == "[SECRET] end"
+    assert secret_scan.hide_secret_spans(text[:50], found) == "a" * 50
+    assert secret_scan.secrets_within(found, 0, 50) == []
 
 
 @pytest.mark.parametrize(

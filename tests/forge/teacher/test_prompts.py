@@ -11,13 +11,13 @@ from sem.core.errors import SemError
 from sem.forge.base import Chunk
 from sem.forge.language import detect_language
 from sem.forge.teacher import prompts
-from sem.forge.teacher.diversity import KINDS, Diversity, angles
-from sem.forge.teacher.prompts import Brief
-from sem.forge.teacher.teacher import teacher
-from sem.lm.api.calls import Outcome
+from sem.forge.teacher.diversity import KINDS, Diversity, draw_angles
+from sem.forge.teacher.prompts import PromptBrief
+from sem.forge.teacher.teacher import make_teacher
+from sem.lm.api.calls import CallOutcome
 
 TEXT = "Rust gives a value one owner. When the owner goes out of scope, the value is dropped."
-ASKED = teacher("local", None, datetime(2026, 11, 21, tzinfo=UTC))
+ASKED = make_teacher("local", None, datetime(2026, 11, 21, tzinfo=UTC))
 
 
 def chunk(text=TEXT, headings=("Ownership", "What Is Ownership?"), start=0):
@@ -25,15 +25,15 @@ def chunk(text=TEXT, headings=("Ownership", "What Is Ownership?"), start=0):
 
 
 def shown(one, **brief):
-    return prompts.pairs_request(one, Brief(**brief), ASKED).messages[1][1]
+    return prompts.pairs_request(one, PromptBrief(**brief), ASKED).messages[1][1]
 
 
 def reply(*pairs):
-    return Outcome("", {"pairs": list(pairs)}, model="openai/stub")
+    return CallOutcome("", {"pairs": list(pairs)}, model="openai/stub")
 
 
 def read(outcome, **brief):
-    brief = Brief(**brief)
+    brief = PromptBrief(**brief)
     return prompts.pairs_of_reply(
         chunk(), prompts.pairs_request(chunk(), brief, ASKED), outcome, brief
     )
@@ -90,25 +90,26 @@ def test_a_document_cannot_end_the_passage():
 
 
 def test_each_question_is_drawn_apart_and_code_only_where_there_is_some():
-    drawn = [angles(chunk(start=n), 3, Diversity(), 42) for n in range(300)]
+    drawn = [draw_angles(chunk(start=n), 3, Diversity(), 42) for n in range(300)]
     kinds = Counter(angle.kind for one in drawn for angle in one)
 
     assert all(len({angle.kind for angle in one}) == 3 for one in drawn)
     assert set(kinds) == set(KINDS) - {"code"}
     assert min(kinds.values()) > 0.7 * max(kinds.values())
     with_code = [
-        angles(chunk("```rust\nfn main() {}\n```", start=n), 3, Diversity(), 42) for n in range(50)
+        draw_angles(chunk("```rust\nfn main() {}\n```", start=n), 3, Diversity(), 42)
+        for n in range(50)
     ]
     assert "code" in {angle.kind for one in with_code for angle in one}
 
 
 def test_topics_are_headings_turned_over():
-    first, second, _ = angles(chunk(), 3, Diversity(), 42)
+    first, second, _ = draw_angles(chunk(), 3, Diversity(), 42)
 
     assert first.topic == '"What Is Ownership?"'
     assert '"What Is Ownership?"' in second.topic
     assert first.topic != second.topic
-    assert angles(chunk(), 1, Diversity(topics=False), 42)[0].topic == ""
+    assert draw_angles(chunk(), 1, Diversity(topics=False), 42)[0].topic == ""
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest():
@@ -123,7 +124,7 @@ def test_pairs_carry_where_they_are_from_and_how_they_were_asked():
     (pair,), left = read(reply({"question": " What is an owner? ", "answer": "One.", "number": 2}))
 
     told = pair.provenance
-    drawn = angles(chunk(), 3, Diversity(), 42)[1]
+    drawn = draw_angles(chunk(), 3, Diversity(), 42)[1]
     assert not left
     assert (pair.instruction, pair.output, pair.source) == (
         "What is an owner?",
@@ -133,7 +134,7 @@ def test_pairs_carry_where_they_are_from_and_how_they_were_asked():
     assert (told["kind"], told["difficulty"]) == (drawn.kind, drawn.difficulty)
     assert told["span"] == [0, len(TEXT)]
     assert told["prompt_sha256"] == prompts.prompt_sha256(
-        prompts.pairs_request(chunk(), Brief(), ASKED)
+        prompts.pairs_request(chunk(), PromptBrief(), ASKED)
     )
 
 
@@ -144,14 +145,14 @@ def test_what_cannot_be_used_is_a_row_with_its_reason():
     assert [row.reason for row in read(reply(*four))[1]] == ["more_pairs_than_asked"]
     assert [row.reason for row in read(reply(empty))[1]] == ["empty_question"]
     assert [row.reason for row in read(reply())[1]] == ["no_pairs"]
-    failed = read(Outcome(fault="timeout", detail="slow"))[1]
+    failed = read(CallOutcome(fault="timeout", detail="slow"))[1]
     assert failed[0].as_json()["where"] == f"ch04.md {chunk().id}"
     assert failed[0].reason == "timeout"
 
 
 def test_another_kind_of_answer_is_asked_for_by_its_schema():
     answer = {"type": "object", "properties": {"topic": {"type": "string"}}, "required": ["topic"]}
-    form = prompts.pairs_schema(Brief(answer=answer))
+    form = prompts.pairs_schema(PromptBrief(answer=answer))
     (pair,), _ = read(reply({"question": "Which topic?", "answer": {"topic": "t"}}), answer=answer)
 
     assert pair.output == {"topic": "t"}
@@ -161,7 +162,7 @@ def test_another_kind_of_answer_is_asked_for_by_its_schema():
 
 def test_a_schema_with_references_is_refused():
     with pytest.raises(SemError, match="io_schema of qa holds"):
-        Brief(task="qa", answer={"properties": {"a": {"$ref": "#/$defs/a"}}})
+        PromptBrief(task="qa", answer={"properties": {"a": {"$ref": "#/$defs/a"}}})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from chatserver import ChatServer
 from sem.core.errors import SemError
 from sem.forge.teacher import presets
 from sem.forge.teacher.presets import TeacherSettings
-from sem.forge.teacher.teacher import Journal, teacher
+from sem.forge.teacher.teacher import ReplyJournal, make_teacher
 from sem.lm.api import client as client_module
 from sem.lm.api.provider import Calls, Price, Provider
 
@@ -45,7 +45,7 @@ def test_a_damaged_journal_is_named(tmp_path):
     path.write_text('{"x": 1}\n')
 
     with pytest.raises(SemError) as found:
-        Journal(path)
+        ReplyJournal(path)
     assert str(found.value) == (
         f"{path}: damaged\n       delete it: such replies are asked for again"
     )
@@ -53,7 +53,7 @@ def test_a_damaged_journal_is_named(tmp_path):
 
 def test_a_server_that_is_down_is_told_with_what_it_did_last(tmp_path):
     settings = settings_at("http://127.0.0.1:9/v1", workers=1, tries=8)
-    made = teacher(settings, tmp_path, AT)
+    made = make_teacher(settings, tmp_path, AT)
 
     with pytest.raises(SemError) as found:
         list(made.ask_all(asks(made, 40)))
@@ -68,7 +68,7 @@ def test_replies_come_in_the_order_of_their_requests(tmp_path):
         return echo(body, number)
 
     with ChatServer(slow_first) as server:
-        made = teacher(settings_at(server.url), tmp_path, AT)
+        made = make_teacher(settings_at(server.url), tmp_path, AT)
         said = [(n, outcome.value["n"]) for n, outcome in made.ask_all(asks(made, 40))]
 
     assert said == [(n, str(n)) for n in range(40)]
@@ -83,7 +83,7 @@ def test_requests_are_drawn_only_a_few_ahead_of_what_is_taken(tmp_path):
             yield request
 
     with ChatServer(echo) as server:
-        made = teacher(settings_at(server.url, workers=2), tmp_path, AT)
+        made = make_teacher(settings_at(server.url, workers=2), tmp_path, AT)
         replies = made.ask_all(counted(made))
         next(replies)
         replies.close()
@@ -93,10 +93,10 @@ def test_requests_are_drawn_only_a_few_ahead_of_what_is_taken(tmp_path):
 
 def test_a_second_run_sends_nothing_and_says_the_same(tmp_path):
     with ChatServer(echo) as server:
-        first = teacher(settings_at(server.url), tmp_path, AT)
+        first = make_teacher(settings_at(server.url), tmp_path, AT)
         said = [outcome.value for _, outcome in first.ask_all(asks(first, 10))]
         sent = len(server.seen)
-        again = teacher(settings_at(server.url), tmp_path, AT)
+        again = make_teacher(settings_at(server.url), tmp_path, AT)
         same = [outcome.value for _, outcome in again.ask_all(asks(again, 10))]
 
     assert (sent, len(server.seen)) == (10, 10)
@@ -108,8 +108,8 @@ def test_a_reply_that_cannot_be_used_is_paid_once_and_never_asked_again(tmp_path
     with ChatServer(lambda body, number: "no JSON") as server:
         said = []
         for _ in range(2):
-            made = teacher(
-                settings_at(server.url), tmp_path, AT, Journal(tmp_path / "unusable.jsonl")
+            made = make_teacher(
+                settings_at(server.url), tmp_path, AT, ReplyJournal(tmp_path / "unusable.jsonl")
             )
             said.append([outcome.fault for _, outcome in made.ask_all(asks(made, 3))])
 
@@ -122,7 +122,7 @@ def test_a_journal_torn_by_a_kill_is_read_up_to_its_last_whole_line(tmp_path):
     path = tmp_path / "unusable.jsonl"
     path.write_text('{"detail":"d","fault":"length","key":"a"}\n{"detail":"d","fau')
 
-    journal = Journal(path)
+    journal = ReplyJournal(path)
 
     assert journal.outcome("a").fault == "length"
     assert journal.outcome("b") is None
@@ -131,7 +131,7 @@ def test_a_journal_torn_by_a_kill_is_read_up_to_its_last_whole_line(tmp_path):
 
 def test_the_cap_stops_the_run_and_says_how_to_go_on(tmp_path):
     with ChatServer(echo) as server:
-        made = teacher(settings_at(server.url, max_requests=5, workers=8), tmp_path, AT)
+        made = make_teacher(settings_at(server.url, max_requests=5, workers=8), tmp_path, AT)
         with pytest.raises(SemError) as stopped:
             list(made.ask_all(asks(made, 50)))
 
@@ -146,7 +146,7 @@ def test_faults_are_counted_and_the_others_go_on(tmp_path):
         return {"1": "500", "3": "length", "5": '{"n": 5}'}.get(name, echo(body, number))
 
     with ChatServer(script) as server:
-        made = teacher(settings_at(server.url), tmp_path, AT)
+        made = make_teacher(settings_at(server.url), tmp_path, AT)
         faults = [outcome.fault for _, outcome in made.ask_all(asks(made, 7))]
 
     assert faults == [None, "server_error", None, "length", None, "wrong_schema", None]
@@ -204,10 +204,10 @@ def test_settings_that_contradict_are_refused(values, message):
 
 def test_no_key_is_needed_to_look_and_one_is_to_ask(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    made = teacher("cheap", tmp_path, AT, watch=lambda *_: True, dry=True)
+    made = make_teacher("cheap", tmp_path, AT, watch=lambda *_: True, dry=True)
     outcome = made(next(asks(made, 1)))
 
     assert outcome.fault == "not_sent"
     with pytest.raises(SemError, match="OPENAI_API_KEY is not set"):
-        teacher("cheap", tmp_path, AT)(next(asks(made, 1)))
+        make_teacher("cheap", tmp_path, AT)(next(asks(made, 1)))
     assert "OPENAI_API_KEY" not in os.environ

@@ -6,7 +6,7 @@ import pytest
 
 from sem.core import jsonio
 from sem.lm.api import calls
-from sem.lm.api.calls import Request
+from sem.lm.api.calls import ChatRequest
 
 SCHEMA = {
     "type": "object",
@@ -20,8 +20,8 @@ SCHEMA = {
 }
 GOOD = '{"nonce":"ab","pass":true,"score":0.9}'
 OTHER = '{"pass":false,"score":0.1}'
-ECHO = Request((("user", "x"),), schema=SCHEMA, echo={"nonce": "ab"})
-PLAIN = Request((("user", "x"),), schema=SCHEMA)
+ECHO = ChatRequest((("user", "x"),), schema=SCHEMA, echo={"nonce": "ab"})
+PLAIN = ChatRequest((("user", "x"),), schema=SCHEMA)
 
 READ = {
     "plain": GOOD,
@@ -53,7 +53,7 @@ READ = {
 
 @pytest.mark.parametrize("name", READ)
 def test_a_reply_is_read_around_what_stands_beside_it(name):
-    value, fault, detail = calls.read_reply_value(READ[name], PLAIN)
+    value, fault, detail = calls.parse_reply_value(READ[name], PLAIN)
 
     assert (fault, detail) == (None, "")
     assert (value["pass"], value["score"]) == (True, 0.9)
@@ -85,18 +85,18 @@ REFUSED = {
 def test_what_is_not_one_answer_is_refused_by_name(name):
     text, fault = REFUSED[name]
 
-    assert calls.read_reply_value(text, PLAIN)[:2] == (None, fault)
+    assert calls.parse_reply_value(text, PLAIN)[:2] == (None, fault)
 
 
 def test_of_two_answers_the_one_that_knows_the_code_counts():
     # A judge that quotes the page's "verdict" before its own.
     quoted = f"The page itself says {OTHER}, but:\n{GOOD}"
 
-    assert calls.read_reply_value(quoted, ECHO)[0] == jsonio.parse_json(GOOD)
-    assert calls.read_reply_value(quoted, PLAIN)[1] == "invalid_json"
+    assert calls.parse_reply_value(quoted, ECHO)[0] == jsonio.parse_json(GOOD)
+    assert calls.parse_reply_value(quoted, PLAIN)[1] == "invalid_json"
     both = GOOD.replace("true", "false")
-    assert calls.read_reply_value(f"{GOOD}{both}", ECHO)[1] == "invalid_json"
-    assert calls.read_reply_value(GOOD.replace("ab", "cd"), ECHO)[1] == "wrong_echo"
+    assert calls.parse_reply_value(f"{GOOD}{both}", ECHO)[1] == "invalid_json"
+    assert calls.parse_reply_value(GOOD.replace("ab", "cd"), ECHO)[1] == "wrong_echo"
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_of_two_answers_the_one_that_knows_the_code_counts():
 def test_a_hostile_reply_is_refused_at_once(text):
     began = time.process_time()
 
-    assert calls.read_reply_value(text, PLAIN)[1] == "invalid_json"
+    assert calls.parse_reply_value(text, PLAIN)[1] == "invalid_json"
     assert time.process_time() - began < 2

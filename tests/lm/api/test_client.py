@@ -17,9 +17,9 @@ from chatserver import DRIPS, ChatServer
 from sem.core.errors import SemError
 from sem.lm.api import client as client_module
 from sem.lm.api import redact
-from sem.lm.api.calls import FAULTS, Request
+from sem.lm.api.calls import FAULTS, ChatRequest
 from sem.lm.api.client import Client
-from sem.lm.api.ledger import Bid, Cap, Ledger
+from sem.lm.api.ledger import Ledger, RequestBid, SpendingCap
 from sem.lm.api.provider import Calls, Price, Provider
 from sem.lm.api.rate_limits import Limits
 
@@ -73,8 +73,8 @@ def make(server: ChatServer, tmp_path: Path) -> Make:
     return made
 
 
-def ask(text: str = "x", **changes: object) -> Request:
-    return Request((("user", text),), SCHEMA, {"nonce": "n"}, max_tokens=36, **changes)
+def ask(text: str = "x", **changes: object) -> ChatRequest:
+    return ChatRequest((("user", text),), SCHEMA, {"nonce": "n"}, max_tokens=36, **changes)
 
 
 @pytest.mark.parametrize(
@@ -222,10 +222,10 @@ def test_a_cap_counts_requests_also_of_failed_calls(server: ChatServer, make: Ma
 
 
 def test_a_killed_process_leaves_its_reservation_standing(tmp_path: Path) -> None:
-    cap = Cap("a", pico_usd=100)
-    assert isinstance(Ledger(tmp_path).reserve(Bid("l", "k", 5, 60), cap, Limits()), int)
+    cap = SpendingCap("a", pico_usd=100)
+    assert isinstance(Ledger(tmp_path).reserve(RequestBid("l", "k", 5, 60), cap, Limits()), int)
     again = Ledger(tmp_path)
-    assert again.reserve(Bid("l", "k", 5, 60), cap, Limits()) is None
+    assert again.reserve(RequestBid("l", "k", 5, 60), cap, Limits()) is None
     assert again.spent("a").open_requests == 1
 
 
@@ -287,19 +287,19 @@ def test_a_reply_that_repeats_the_key_is_kept_without_it(
     server: ChatServer, make: Make, tmp_path: Path
 ) -> None:
     server.script = lambda body, number: f"your key is {KEY}"
-    outcome = make().ask(Request((("user", "x"),)))
+    outcome = make().ask(ChatRequest((("user", "x"),)))
     assert outcome.text == "your key is [key]"
     assert KEY.encode() not in b"".join(p.read_bytes() for p in (tmp_path / "lm").iterdir())
 
 
 def test_a_request_counts_from_its_answer_and_while_it_is_under_way(tmp_path: Path) -> None:
     ledger, limits = Ledger(tmp_path), Limits(requests=1, window_s=0.5)
-    first = ledger.reserve(Bid("l", "a", 1, 0), Cap("c"), limits)
+    first = ledger.reserve(RequestBid("l", "a", 1, 0), SpendingCap("c"), limits)
     # Still under way: the provider may see it only now.
     time.sleep(0.6)
-    assert isinstance(ledger.reserve(Bid("l", "b", 1, 0), Cap("c"), limits), float)
+    assert isinstance(ledger.reserve(RequestBid("l", "b", 1, 0), SpendingCap("c"), limits), float)
     ledger.settle(first, 1, 0, None)
-    pause = ledger.reserve(Bid("l", "b", 1, 0), Cap("c"), limits)
+    pause = ledger.reserve(RequestBid("l", "b", 1, 0), SpendingCap("c"), limits)
     assert 0.4 < pause <= 0.55
 
 
@@ -335,7 +335,7 @@ def test_every_key_that_was_read_is_masked_whatever_its_variable_is_called(
         "in Basic auth": base64.b64encode(value.encode()).decode(),
     }[spelling]
 
-    masked = redact.redacted(f"401: no {echo}, try again")
+    masked = redact.redact_secrets(f"401: no {echo}, try again")
 
     assert echo.strip('"=') not in masked
     assert masked.startswith("401: no ")
@@ -344,8 +344,11 @@ def test_every_key_that_was_read_is_masked_whatever_its_variable_is_called(
 
 def test_keys_are_taken_out_of_text_and_of_log_records(caplog: pytest.LogCaptureFixture) -> None:
     os.environ["SOME_SECRET"] = "hunter2hunter2"
-    assert redact.redacted("a hunter2hunter2 b") == "a [key] b"
-    assert redact.redacted("Authorization: Bearer abcdefgh1234") == "Authorization: Bearer [key]"
+    assert redact.redact_secrets("a hunter2hunter2 b") == "a [key] b"
+    assert (
+        redact.redact_secrets("Authorization: Bearer abcdefgh1234")
+        == "Authorization: Bearer [key]"
+    )
     redact.redact_loggers("someone.else")
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("someone.else").error("with %s", KEY)

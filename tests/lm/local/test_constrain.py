@@ -78,7 +78,7 @@ def test_an_answer_that_runs_out_of_room_says_that_it_was_closed(generator):
 
 def test_what_was_said_needs_no_room_any_more(generator):
     text = jsonio.canonical_json(SPEC["io_schema"])
-    row = constrain._Row(generator.vocabulary, text)
+    row = constrain._ConstrainedRow(generator.vocabulary, text)
     whole = len(row.plan)
     said = '{"price":9.5,"title":"Mu'
 
@@ -113,12 +113,12 @@ def test_tasks_share_a_batch(generator):
 def test_what_the_mask_cannot_hold_to_is_said():
     text = jsonio.canonical_json({"type": "array", "uniqueItems": True})
 
-    assert any("uniqueItems" in line for line in constrain.unenforced(text))
+    assert any("uniqueItems" in line for line in constrain.unenforced_constraints(text))
 
 
 def test_a_schema_that_nothing_fits_is_refused():
     with pytest.raises(SemError, match="io_schema cannot constrain decoding"):
-        constrain.grammar(jsonio.canonical_json({"type": "string", "pattern": "(?=a)b"}))
+        constrain.compile_grammar(jsonio.canonical_json({"type": "string", "pattern": "(?=a)b"}))
 
 
 def test_a_row_that_has_ended_only_stops_again(generator):

@@ -9,7 +9,7 @@ import pytest
 import tinygguf
 
 from sem.core.errors import SemError
-from sem.lm.api.calls import Request
+from sem.lm.api.calls import ChatRequest
 from sem.lm.api.client import Client
 from sem.lm.api.provider import Calls, Price, Provider
 from sem.lm.local import llamacpp
@@ -41,7 +41,7 @@ def client(server, folder, json_mode) -> Client:
 
 def test_a_reply_is_held_to_the_schema_of_its_request(server, tmp_path):
     asked = [
-        Request((("user", f"AB {number}"),), SCHEMA, max_tokens=200, temperature=1.0)
+        ChatRequest((("user", f"AB {number}"),), SCHEMA, max_tokens=200, temperature=1.0)
         for number in range(8)
     ]
     found = [outcome for _, outcome in client(server, tmp_path, "schema").ask_all(asked)]
@@ -52,7 +52,7 @@ def test_a_reply_is_held_to_the_schema_of_its_request(server, tmp_path):
 
 def test_without_a_schema_a_random_model_writes_no_json(server, tmp_path):
     # The counter-example: what the test above shows is the schema's doing, not the model's.
-    request = Request((("user", "AB"),), SCHEMA, max_tokens=50, reasks=0)
+    request = ChatRequest((("user", "AB"),), SCHEMA, max_tokens=50, reasks=0)
 
     assert client(server, tmp_path, False).ask(request).fault in ("invalid_json", "length")
 

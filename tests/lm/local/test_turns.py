@@ -68,7 +68,9 @@ def test_renderers_do_not_share_a_fingerprint(tiny_model: Path) -> None:
 def test_a_saved_template_is_the_one_that_is_loaded(tmp_path: Path, tiny_model: Path) -> None:
     chat.load_chat(tiny_model).tokenizer.save_pretrained(tmp_path)
     config = tmp_path / "tokenizer_config.json"
-    files.write_file(config, jsonio.pretty(files.read_json(config) | {"chat_template": "stale"}))
+    files.write_file(
+        config, jsonio.pretty_json(files.read_json(config) | {"chat_template": "stale"})
+    )
     wanted = chat.load_chat(tiny_model, "plan")
     turns.save_template(wanted.tokenizer.chat_template, tmp_path)
     assert chat.load_chat(tmp_path).fingerprint() == wanted.fingerprint()
@@ -92,4 +94,4 @@ def test_a_tokenizer_without_either_pair_is_refused() -> None:
             return {"<start_of_turn>": 0}
 
     with pytest.raises(SemError, match=r"needs a tokenizer with <start_of_turn> or <\|im_start"):
-        turns.markers(Bare())
+        turns.turn_markers(Bare())

@@ -121,7 +121,7 @@ def test_a_broken_header_is_refused(tmp_path, name):
     (tmp_path / "x.gguf").write_bytes(HEADERS[name])
 
     with pytest.raises(SemError, match=r"x\.gguf"):
-        gguf_reader.read_gguf(tmp_path / "x.gguf")
+        gguf_reader.read_gguf_file(tmp_path / "x.gguf")
 
 
 WHOLE = gguf_file.build()
@@ -137,5 +137,5 @@ def test_a_changed_or_cut_file_is_read_or_refused(tmp_path_factory, at, value, e
 
     # Anything else that escapes fails this test.
     with suppress(SemError):
-        found = gguf_reader.read_gguf(path)
+        found = gguf_reader.read_gguf_file(path)
         assert all(t.start + t.size <= end for t in found.tensors.values())

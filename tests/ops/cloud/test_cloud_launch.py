@@ -13,7 +13,7 @@ from sem.core import files, jsonio, run, settings
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.ops.cloud import cloud_launch, cloud_task
-from sem.ops.cloud.cloud_task import Wanted
+from sem.ops.cloud.cloud_task import CloudMachine
 from sem.train.run import plan
 
 # Stands for `sky`: its machine is a folder; what `run` says is done there, by this Python.
@@ -64,31 +64,31 @@ def prepared(toy: Path, tiny_model: Path) -> tuple[Project, run.Run]:
     shutil.copytree(tiny_model, toy / "models" / "base" / "tiny")
     spec = toy / "configs/toy/tasks/price.json"
     named = files.read_json(spec) | {"base_model_id": "models/base/tiny"}
-    files.write_file(spec, jsonio.pretty(named))
+    files.write_file(spec, jsonio.pretty_json(named))
     project = Project.load("toy")
     clean.clean_store(project)
-    snapshot.freeze_snapshot(project, plan.provenance.now())
+    snapshot.freeze_snapshot(project, plan.provenance.utc_now())
     return project, plan.prepare_training(project, None)
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> cloud_launch.Tools:
+def tools(tmp_path: Path) -> cloud_launch.CloudTools:
     (tmp_path / "cloud").mkdir()
     for name, code in (("sky.py", SKY), ("rsync.py", RSYNC)):
         (tmp_path / "cloud" / name).write_text(code)
     made = [(sys.executable, str(tmp_path / "cloud" / name)) for name in ("sky.py", "rsync.py")]
-    return cloud_launch.Tools(*made)
+    return cloud_launch.CloudTools(*made)
 
 
-def calls(tools: cloud_launch.Tools) -> list[list[str]]:
+def calls(tools: cloud_launch.CloudTools) -> list[list[str]]:
     path = Path(tools.sky[1]).with_name("calls")
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def test_the_task_says_what_is_rented_and_ends_by_itself(prepared) -> None:
     project, made = prepared
-    wanted = Wanted("runpod", "RTX4090", 2, True, max_cost=6.5, max_hours=6.0)
-    found = cloud_task.task(project, made, wanted, Path("/w"))
+    wanted = CloudMachine("runpod", "RTX4090", 2, True, max_cost=6.5, max_hours=6.0)
+    found = cloud_task.build_cloud_task(project, made, wanted, Path("/w"))
     assert found["resources"] == {
         "infra": "runpod",
         "accelerators": {"RTX4090": 2},
@@ -110,7 +110,7 @@ def test_what_is_sent_is_what_is_needed_and_no_key(prepared, monkeypatch) -> Non
     monkeypatch.setenv("WANDB_API_KEY", "canary-0a1b2c")
     for name in (".env", "configs/toy/id_rsa", "data/toy/raw/page.html"):
         files.write_file(project.root / name, "canary-0a1b2c")
-    path = cloud_launch.write_cloud_task(project, made, Wanted())
+    path = cloud_launch.write_cloud_task(project, made, CloudMachine())
     sent = {
         p.relative_to(path.parent / "workdir").as_posix()
         for p in (path.parent / "workdir").rglob("*")
@@ -129,7 +129,7 @@ def test_what_is_sent_is_what_is_needed_and_no_key(prepared, monkeypatch) -> Non
 @pytest.mark.parametrize("wrong", [{"cloud": "run pod"}, {"gpu": "$(x)"}, {"max_hours": 0}])
 def test_a_senseless_wish_is_refused(wrong) -> None:
     with pytest.raises(SemError):
-        Wanted(**wrong)
+        CloudMachine(**wrong)
 
 
 def test_a_run_prepared_for_a_cpu_rents_no_gpu(prepared, tools) -> None:
@@ -142,7 +142,7 @@ def test_a_run_prepared_for_a_cpu_rents_no_gpu(prepared, tools) -> None:
 
 def test_nothing_is_rented_without_a_limit(prepared, tools) -> None:
     with pytest.raises(SemError) as caught:
-        cloud_launch.train_on_cloud(*prepared, Wanted(), tools)
+        cloud_launch.train_on_cloud(*prepared, CloudMachine(), tools)
     assert caught.value.message == "no --max-cost"
     assert calls(tools) == []
 
@@ -150,7 +150,7 @@ def test_nothing_is_rented_without_a_limit(prepared, tools) -> None:
 def test_nothing_is_rented_when_the_price_is_unknown(prepared, tools) -> None:
     Path(tools.sky[1]).with_name("no-price").touch()
     with pytest.raises(SemError) as caught:
-        cloud_launch.train_on_cloud(*prepared, Wanted(max_cost=5), tools)
+        cloud_launch.train_on_cloud(*prepared, CloudMachine(max_cost=5), tools)
     assert caught.value.message == "cost unknown: ask `sky show-gpus`"
     assert [call[0] for call in calls(tools) if "--dryrun" not in call] == ["down"]
 
@@ -178,7 +178,7 @@ def test_a_machine_that_is_taken_away_is_replaced_and_the_run_goes_on(
     plan.train_prepared(project, run.Run(copy.name, copy), resume=False)
     Path(tools.sky[1]).with_name("spot").touch()
     monkeypatch.setattr(cloud_launch, "LOOK_S", 0.5)
-    assert cloud_launch.train_on_cloud(project, made, Wanted(spot=True, max_cost=5), tools)
+    assert cloud_launch.train_on_cloud(project, made, CloudMachine(spot=True, max_cost=5), tools)
     done = [call[0] for call in calls(tools) if "--dryrun" not in call]
     assert done == ["launch", "down", "launch", "down"]
     digests = [
@@ -193,9 +193,9 @@ def test_a_machine_that_is_taken_away_is_replaced_and_the_run_goes_on(
 def test_a_run_that_fails_there_is_told_and_the_machine_is_ended(prepared, tools) -> None:
     project, made = prepared
     broken = files.read_json(made.folder / "run.json") | {"renderer": "another"}
-    files.write_file(made.folder / "run.json", jsonio.pretty(broken))
+    files.write_file(made.folder / "run.json", jsonio.pretty_json(broken))
     with pytest.raises(SemError, match="did not finish in the cloud"):
-        cloud_launch.train_on_cloud(project, made, Wanted(max_cost=5), tools)
+        cloud_launch.train_on_cloud(project, made, CloudMachine(max_cost=5), tools)
     assert calls(tools)[-1][0] == "down"
 
 
@@ -208,8 +208,8 @@ def test_a_wrong_hash_is_refused_and_nothing_is_placed(prepared, tmp_path) -> No
         "adapter": {"adapter_model.safetensors": "0" * 64},
         "run_json_sha256": files.sha256_file(came / "run.json"),
     }
-    files.write_file(came / "manifest.json", jsonio.pretty(facts))
+    files.write_file(came / "manifest.json", jsonio.pretty_json(facts))
     with pytest.raises(SemError, match=r"adapter/adapter_model\.safetensors is"):
-        cloud_task.taken(made, came)
+        cloud_task.accept_cloud_results(made, came)
     assert not made.is_finished
     assert not made.adapter.exists()

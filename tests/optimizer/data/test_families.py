@@ -9,13 +9,13 @@ from paths import ROOT
 from sem.core.errors import SemError
 from sem.optimizer import layout
 from sem.optimizer.data import families, pairs
-from sem.optimizer.data.families import Family, Subject
+from sem.optimizer.data.families import SubjectPhrase, TaskFamily
 
 SHIPPED = families.load_families(ROOT)
 PAIRS = [
     pair
     for family in SHIPPED
-    for pair in pairs.pairs_of_family(family, pairs.phrasings(ROOT), pairs.Amounts())
+    for pair in pairs.pairs_of_family(family, pairs.load_phrasings(ROOT), pairs.PairAmounts())
 ]
 SIX = {"code", "web", "data", "automation", "explanation", "general"}
 # Vowels by letter that are none by sound, and the other way round.
@@ -32,7 +32,7 @@ def test_there_are_enough_of_them():
 
 
 def test_every_target_is_a_sound_layout_around_its_prompt():
-    assert {p.id: f for p in PAIRS if (f := layout.flaws(p.target, p.input))} == {}
+    assert {p.id: f for p in PAIRS if (f := layout.find_rewrite_flaws(p.target, p.input))} == {}
 
 
 def test_no_target_has_two_articles_or_an_unfilled_template():
@@ -61,21 +61,26 @@ def test_few_prompts_mean_two_things():
 
 
 def test_a_verb_agrees_with_its_subject():
-    one, many = Subject.parse("a query | for sales"), Subject.parse("unit tests | for a cart")
+    one, many = (
+        SubjectPhrase.parse("a query | for sales"),
+        SubjectPhrase.parse("unit tests | for a cart"),
+    )
 
-    assert families.filled("{The} is fast and {the} works.", one) == (
+    assert families.fill_template("{The} is fast and {the} works.", one) == (
         "The query is fast and the query works."
     )
-    assert families.filled("{The} works. {S} has use.", many) == (
+    assert families.fill_template("{The} works. {S} has use.", many) == (
         "The unit tests work. Unit tests for a cart have use."
     )
     # An adverb in -s after "the" is no verb.
-    assert families.filled("reads {the} afterwards", many) == "reads the unit tests afterwards"
+    assert (
+        families.fill_template("reads {the} afterwards", many) == "reads the unit tests afterwards"
+    )
 
 
 def test_photosynthesis_is_one_thing():
-    assert not Subject.parse("photosynthesis").is_plural
-    assert Subject.parse("SQL and NoSQL").is_plural
+    assert not SubjectPhrase.parse("photosynthesis").is_plural
+    assert SubjectPhrase.parse("SQL and NoSQL").is_plural
 
 
 def test_a_family_that_is_not_whole_is_refused():
@@ -84,6 +89,6 @@ def test_a_family_that_is_not_whole_is_refused():
     six = tuple("abcdef")
 
     with pytest.raises(SemError, match="family f: 5 different subjects"):
-        Family("f", "a cook", subjects=(*six[:5], "a"), **words, **parts)
+        TaskFamily("f", "a cook", subjects=(*six[:5], "a"), **words, **parts)
     with pytest.raises(SemError, match="persona 'cook' has no article"):
-        Family("f", "cook", subjects=six, **words, **parts)
+        TaskFamily("f", "cook", subjects=six, **words, **parts)

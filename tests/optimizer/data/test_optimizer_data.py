@@ -14,7 +14,7 @@ from tests.optimizer.test_layout import changed
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[Path, optimizer_data.Made]:
+def made(tmp_path_factory) -> tuple[Path, optimizer_data.OptimizerData]:
     root = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "configs" / "optimizer", root / "configs" / "optimizer")
     return root, optimizer_data.build_pairs(root, optimizer_data.pair_settings(root))

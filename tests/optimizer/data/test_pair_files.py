@@ -7,7 +7,7 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.optimizer.data import optimizer_data
-from sem.optimizer.data.pairs import Pair
+from sem.optimizer.data.pairs import PromptPair
 from tests.optimizer.test_layout import PROMPT, changed
 
 TARGET = changed()
@@ -18,10 +18,10 @@ def saved(path: Path, value: object) -> Path:
     return path
 
 
-def pair(number: int, family: str = "f") -> Pair:
+def pair(number: int, family: str = "f") -> PromptPair:
     prompt = f"{PROMPT} {number}"
     target = changed(task=prompt, goal=f"Good {family}.")
-    return Pair(f"{family}.{number}", prompt, target, "code", family, str(number))
+    return PromptPair(f"{family}.{number}", prompt, target, "code", family, str(number))
 
 
 def test_training_pairs_come_back_as_they_were(tmp_path):
@@ -29,7 +29,7 @@ def test_training_pairs_come_back_as_they_were(tmp_path):
     path = optimizer_data.write_training(tmp_path / "t.json", made, "why")
     value = json.loads(path.read_text())
 
-    assert optimizer_data.load_training(path) == made
+    assert optimizer_data.read_training_pairs(path) == made
     assert (value["count"], value["description"]) == (2, "why")
     assert {"input", "target", "category"} <= value["training_pairs"][0].keys()
 
@@ -114,7 +114,7 @@ def test_good_edits_become_pairs_and_the_others_are_counted(tmp_path):
     path = tmp_path / "feedback.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    taken = optimizer_data.feedback(path)
+    taken = optimizer_data.load_feedback_pairs(path)
 
     assert [(p.input, p.target, p.family) for p in taken.pairs] == [(PROMPT, TARGET, "feedback")]
     assert dict(taken.refused) == {
@@ -127,4 +127,4 @@ def test_good_edits_become_pairs_and_the_others_are_counted(tmp_path):
 
 
 def test_no_feedback_is_no_pairs(tmp_path):
-    assert optimizer_data.feedback(tmp_path / "none.jsonl").pairs == []
+    assert optimizer_data.load_feedback_pairs(tmp_path / "none.jsonl").pairs == []

@@ -10,7 +10,7 @@ from chatserver import ChatServer
 from sem.core.errors import SemError
 from sem.lm.api import client as client_module
 from sem.optimizer.eval import answering
-from sem.optimizer.eval.answering import Said
+from sem.optimizer.eval.answering import ModelAnswer
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def test_answers_come_in_order_and_are_not_asked_twice(server: ChatServer, tmp_p
     asked = [f"prompt {number}" for number in range(12)]
     for _ in range(2):
         said = answering.find_answerer(given, tmp_path, AT).answer(asked)
-        assert said == [Said(text.upper(), "stop") for text in asked]
+        assert said == [ModelAnswer(text.upper(), "stop") for text in asked]
     assert len(server.seen) == 12
     assert {(body["temperature"], body["max_tokens"]) for body in server.seen} == {(0.0, 256)}
     assert "response_format" not in server.seen[0]
@@ -91,7 +91,7 @@ def test_a_fault_is_no_answer_and_has_a_name(
     )
     even, odd = answerer.answer(["even", "odd"])
 
-    assert even == Said("even", "stop")
+    assert even == ModelAnswer("even", "stop")
     assert (odd.finish, odd.is_scored) == (finish, is_scored)
 
 
@@ -112,7 +112,7 @@ def test_weights_answer_and_refuse_what_does_not_fit(
 
     assert short == again
     assert short.finish in ("stop", "length")
-    assert long == Said("", "refused")
+    assert long == ModelAnswer("", "refused")
     assert not long.is_scored
     assert answerer.name.startswith("tiny ")
 

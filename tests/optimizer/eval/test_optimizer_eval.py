@@ -15,7 +15,7 @@ from sem.forge import content_words
 from sem.jobs import load_jobs
 from sem.lm.api import client as client_module
 from sem.optimizer.data import optimizer_data
-from sem.optimizer.data.pairs import Pair
+from sem.optimizer.data.pairs import PromptPair
 from sem.optimizer.eval import trial
 from tests.optimizer.eval.test_optimizer_judge import AT, configure, keeps
 
@@ -43,9 +43,10 @@ def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "models" / "base" / MINILM.name).symlink_to(MINILM)
     else:  # a clean clone has none; how near texts are is not what is tested here
         monkeypatch.setattr(trial, "_similarity", lambda root: root)
-        monkeypatch.setattr(trial.similarity, "load_similarity", lambda _: content_words.f1)
+        monkeypatch.setattr(trial.similarity, "load_similarity", lambda _: content_words.token_f1)
     kept = [
-        Pair(f"f{n % 3}.{n}", f"plan a trip {n}", "-", "c", f"f{n % 3}", "s") for n in range(6)
+        PromptPair(f"f{n % 3}.{n}", f"plan a trip {n}", "-", "c", f"f{n % 3}", "s")
+        for n in range(6)
     ]
     part = optimizer_data.write_training(tmp_path / optimizer_data.FOLDER / "test.json", kept, "")
     facts = {"files": {part.name: files.sha256_file(part)}}
@@ -109,7 +110,7 @@ def test_without_questions_no_older_answers_stay(root: Path):
     folder = root / "reports" / "optimizer" / "run1"
     files.write_file(folder / "answers.jsonl", '{"id": "old"}\n')
     made = trial.run_trial(
-        root, root / "models" / "optimizer" / "run1", trial.Wanted(2, None, 1), AT
+        root, root / "models" / "optimizer" / "run1", trial.TrialOptions(2, None, 1), AT
     )
 
     assert made.stopped is None

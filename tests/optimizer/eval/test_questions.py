@@ -7,7 +7,7 @@ import pytest
 
 from sem.core.errors import SemError
 from sem.optimizer.eval import questions
-from sem.optimizer.eval.questions import Question
+from sem.optimizer.eval.questions import ReferenceQuestion
 
 
 def lines(path: Path, *rows: object) -> Path:
@@ -24,10 +24,10 @@ def test_rows_are_read_by_any_of_their_names(tmp_path: Path):
         {"input": "how many", "answer": {"answer": 12}},
     )
     assert sorted(questions.load_questions(path, 9, 1), key=lambda one: one.id) == [
-        Question("a", "What is 2 + 2?", "4", "a"),
-        Question("row-0002", "Capital of France?", "Paris", "maps"),
-        Question("row-0003", "list colours", "red, blue", "row-0003"),
-        Question("row-0004", "how many", "12", "row-0004"),
+        ReferenceQuestion("a", "What is 2 + 2?", "4", "a"),
+        ReferenceQuestion("row-0002", "Capital of France?", "Paris", "maps"),
+        ReferenceQuestion("row-0003", "list colours", "red, blue", "row-0003"),
+        ReferenceQuestion("row-0004", "how many", "12", "row-0004"),
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.optimizer.data.pairs import Pair
+from sem.optimizer.data.pairs import PromptPair
 from sem.optimizer.model import confidence, optimizer_train
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewrite
@@ -29,12 +29,12 @@ def points(count: int, cut: float = -0.4) -> list[optimizer_train.Point]:
 
 def test_a_likelier_rewrite_is_trusted_more():
     fitted = optimizer_train.fit_logistic(points(160))
-    values = [confidence.likelihood(-n / 10, fitted) for n in range(11)]
+    values = [confidence.calibrated_likelihood(-n / 10, fitted) for n in range(11)]
 
     assert values == sorted(values, reverse=True)
-    assert confidence.likelihood(-0.1, fitted) > 0.8
-    assert confidence.likelihood(-0.9, fitted) < 0.2
-    assert confidence.likelihood(-0.4, fitted) == pytest.approx(0.5, abs=0.15)
+    assert confidence.calibrated_likelihood(-0.1, fitted) > 0.8
+    assert confidence.calibrated_likelihood(-0.9, fitted) < 0.2
+    assert confidence.calibrated_likelihood(-0.4, fitted) == pytest.approx(0.5, abs=0.15)
     assert (fitted.rows, fitted.families) == (160, 8)
     assert fitted.brier < 0.12
 
@@ -51,21 +51,21 @@ def test_a_network_that_is_never_useful_is_calibrated_to_doubt():
     fitted = optimizer_train.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
 
     assert (fitted.useful, fitted.rows) == (0, 12)
-    assert confidence.likelihood(-0.1, fitted) < 0.2
+    assert confidence.calibrated_likelihood(-0.1, fitted) < 0.2
     assert fitted.brier < 0.05
 
 
 def test_a_network_that_is_never_useful_is_whole_and_not_promoted(tmp_path):
     fitted = optimizer_train.fit_logistic([(-0.5, False, "a"), (-0.4, False, "b")] * 6)
     path = tmp_path / optimizer_train.HOME / "r1" / confidence.FILE
-    files.write_file(path, jsonio.pretty(fitted.as_json()))
+    files.write_file(path, jsonio.pretty_json(fitted.as_json()))
 
     with pytest.raises(SemError, match="r1 is not promoted: none of 12 rewrites is useful"):
         optimizer_train.promote_optimizer(tmp_path, "r1")
 
 
 def test_one_that_is_always_useful_is_still_doubted_a_little():
-    sure = confidence.likelihood(
+    sure = confidence.calibrated_likelihood(
         -0.5, optimizer_train.fit_logistic([(-0.5, True, "a"), (-0.6, True, "b")] * 20)
     )
 
@@ -91,7 +91,7 @@ def test_a_useless_rewrite_is_never_shown_however_likely(text, finished):
 def test_the_checks_decide_the_half_and_the_likelihood_the_place_in_it(text, floor):
     for value in (-0.1, -0.9):
         found = confidence.rewrite_confidence(Rewrite(text, value, 9, True), PROMPT, WORTH)
-        assert found == pytest.approx(floor + confidence.likelihood(value, WORTH) / 2)
+        assert found == pytest.approx(floor + confidence.calibrated_likelihood(value, WORTH) / 2)
 
 
 def test_confidence_stays_within_0_and_1():
@@ -122,7 +122,10 @@ class Parrot:
 
 
 def test_calibration_asks_plain_spoilt_and_foreign_prompts():
-    val = [Pair(f"f{n % 4}.{n}", f"write poem {n}", "", "writing", f"f{n % 4}") for n in range(40)]
+    val = [
+        PromptPair(f"f{n % 4}.{n}", f"write poem {n}", "", "writing", f"f{n % 4}")
+        for n in range(40)
+    ]
     asked = optimizer_train.calibration_prompts(val, 40)
     fitted = optimizer_train.fit_calibration(Parrot(), val, 40)
 
@@ -131,4 +134,8 @@ def test_calibration_asks_plain_spoilt_and_foreign_prompts():
     assert 15 <= len(plain) <= 30
     assert asked == optimizer_train.calibration_prompts(val, 40)
     assert 0 < fitted.useful < fitted.rows
-    assert confidence.likelihood(-0.1, fitted) > 0.5 > confidence.likelihood(-0.9, fitted)
+    assert (
+        confidence.calibrated_likelihood(-0.1, fitted)
+        > 0.5
+        > confidence.calibrated_likelihood(-0.9, fitted)
+    )

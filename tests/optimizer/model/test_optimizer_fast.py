@@ -12,7 +12,7 @@ from sem.core.errors import SemError
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.optimizer.model.fast_rewriter import Engine, FastRewriter, convert_to_ctranslate2
-from sem.optimizer.model.rewriter import Decoding, Rewrite, TorchRewriter, prompt_ids
+from sem.optimizer.model.rewriter import Decoding, Rewrite, TorchRewriter, encode_prompt
 
 PROMPTS = [
     "write code",
@@ -80,7 +80,7 @@ def heard(rewriter: FastRewriter, prompt: str, decoding: Decoding) -> tuple[Rewr
 
 def sure(rewriter: TorchRewriter, prompt: str, ids: list[int]) -> float:
     """Return what the reference says of IDS as a rewrite of `prompt`: the mean log p."""
-    padded = rewriter._padded([prompt_ids(rewriter.speaker, prompt)])
+    padded = rewriter._padded([encode_prompt(rewriter.speaker, prompt)])
     return rewriter._likelihoods(*padded, [ids], GREEDY.penalty)[0]
 
 

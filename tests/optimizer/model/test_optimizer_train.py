@@ -15,7 +15,7 @@ from sem.core.errors import SemError
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.optimizer.data import optimizer_data
-from sem.optimizer.data.pairs import Pair
+from sem.optimizer.data.pairs import PromptPair
 from sem.optimizer.model import optimizer_train, rewriter
 from sem.train.engine import adapters
 
@@ -51,10 +51,10 @@ def root(master: Path, tmp_path, monkeypatch) -> Path:
     return shutil.copytree(master, tmp_path / "tree")
 
 
-def pairs(family: str, count: int) -> list[Pair]:
+def pairs(family: str, count: int) -> list[PromptPair]:
     prompts = [f"write {family} {n}" for n in range(count)]
     return [
-        Pair(f"{family}.{n:02}", p, f"Act as a poet.\n\nTask: {p}", "code", family, p)
+        PromptPair(f"{family}.{n:02}", p, f"Act as a poet.\n\nTask: {p}", "code", family, p)
         for n, p in enumerate(prompts)
     ]
 
@@ -74,7 +74,7 @@ def job(root: Path, *given: str) -> optimizer_train.Job:
 
 def test_it_learns_seals_and_leaves_the_base_as_it_was(root: Path):
     made = job(root)
-    result = optimizer_train.train_optimizer_adapter(made)
+    result = optimizer_train.train_rewriter_adapter(made)
     files.write_file(made.folder / "calibration.json", "{}")
     optimizer_train.seal_optimizer(made.run, result)
     log = [json.loads(line) for line in (made.folder / "metrics.jsonl").read_text().splitlines()]
@@ -91,13 +91,13 @@ def test_it_learns_seals_and_leaves_the_base_as_it_was(root: Path):
 
 def test_a_killed_run_goes_on_and_ends_the_same(root: Path):
     made = job(root)
-    optimizer_train.train_optimizer_adapter(made)
+    optimizer_train.train_rewriter_adapter(made)
     whole = files.sha256_file(made.folder / "adapter" / "adapter_model.safetensors")
     shutil.rmtree(made.folder / "adapter")
     shutil.rmtree(made.folder / "checkpoint-4")
 
     again = job(root)
-    result = optimizer_train.train_optimizer_adapter(again)
+    result = optimizer_train.train_rewriter_adapter(again)
 
     assert again.folder == made.folder
     assert result["resumed_from"] == "checkpoint-2"
@@ -109,7 +109,7 @@ def test_padding_carries_no_loss_and_prompts_none(root: Path):
 
     made = job(root)
     base = models.load_model(made.base, "float32")
-    batch = trainer.collator(made, base)(trainer.stage_records(made.stages[0])[:3])
+    batch = trainer.build_collator(made, base)(trainer.stage_records(made.stages[0])[:3])
     rows = made.stages[0].rows.kept[:3]
 
     assert [int((row != -100).sum()) for row in batch["labels"]] == [row.trained for row in rows]
@@ -127,7 +127,7 @@ def test_lines_are_among_what_is_trained(root: Path):
 def test_the_base_s_own_dropout_is_off_and_the_lora_s_is_not(root: Path):
     made = job(root)
     model = optimizer_train.set_dropout(
-        adapters.wrap(models.load_model(made.base, "float32"), made.recipe), 0.0
+        adapters.prepare_trainable_model(models.load_model(made.base, "float32"), made.recipe), 0.0
     )
     rates = {n: m.p for n, m in model.named_modules() if type(m).__name__ == "Dropout"}
 
@@ -139,14 +139,14 @@ def test_the_base_s_own_dropout_is_off_and_the_lora_s_is_not(root: Path):
 
 def test_the_share_is_said_as_it_is(root: Path):
     made = job(root)
-    model = adapters.wrap(models.load_model(made.base, "float32"), made.recipe)
-    found = optimizer_train.share(model)
+    model = adapters.prepare_trainable_model(models.load_model(made.base, "float32"), made.recipe)
+    found = optimizer_train.count_trained_parameters(model)
 
     # Rank 4 on q and v (64 -> 64) of 2 encoder and 2 times 2 decoder attentions.
     assert found["trained"] == 6 * 2 * 4 * (64 + 64)
     base = found["parameters"] - found["trained"]
     said = f"trained: 6,144 parameters, {6144 / base:.2%} of the base's"
-    assert optimizer_train.sentence(found) == said
+    assert optimizer_train.format_trained_share(found) == said
 
 
 def test_a_base_that_training_changed_is_not_sealed(root: Path, monkeypatch):
@@ -163,7 +163,7 @@ def test_a_base_that_training_changed_is_not_sealed(root: Path, monkeypatch):
     monkeypatch.setattr(optimizer_train, "fit_stages", spoiling)
 
     with pytest.raises(SemError, match="training changed the frozen base"):
-        optimizer_train.train_optimizer_adapter(made)
+        optimizer_train.train_rewriter_adapter(made)
     assert not (made.folder / "manifest.json").exists()
 
 
@@ -181,7 +181,7 @@ def test_a_precision_that_is_none_is_refused(root: Path):
 
 def test_what_is_too_long_is_left_out_and_counted(root: Path):
     speaker = chat.load_chat(Path(optimizer_train.optimizer_train_settings(root).base_model_id))
-    sizes = [len(rewriter.prompt_ids(speaker, pair.input)) for pair in TRAIN]
+    sizes = [len(rewriter.encode_prompt(speaker, pair.input)) for pair in TRAIN]
     wanted = optimizer_train.optimizer_train_settings(root, [f"train.input_tokens={min(sizes)}"])
     run = optimizer_train.prepare_optimizer(root, wanted, TRAIN, VAL)
 
@@ -199,7 +199,7 @@ def test_another_plan_is_another_run_and_a_finished_one_is_kept(root: Path):
     _, first = prepared(root)
     _, same = prepared(root)
     _, other = prepared(root, "train.recipe.seed=1")
-    files.write_file(first.folder / "manifest.json", jsonio.pretty({"files": {}}))
+    files.write_file(first.folder / "manifest.json", jsonio.pretty_json({"files": {}}))
 
     assert (first.id == same.id, other.id != first.id) == (True, True)
     assert optimizer_train._unfinished(root, same_plan(first)) is None
@@ -212,7 +212,7 @@ def test_a_causal_base_trains_on_the_same_pairs(root: Path, tiny_model: Path):
         root / optimizer_train.CONFIG, text.replace(base, f"base_model_id: {tiny_model}")
     )
 
-    result = optimizer_train.train_optimizer_adapter(job(root, "train.recipe.max_steps=2"))
+    result = optimizer_train.train_rewriter_adapter(job(root, "train.recipe.max_steps=2"))
 
     assert result["steps"] == 2
     assert result["base_sha256_before"] == result["base_sha256_after"]
@@ -239,7 +239,7 @@ def test_the_older_script_leaves_an_adapter_whose_rewrites_are_never_useful(
     data = root / optimizer_data.FOLDER
     val = optimizer_data.write_training(data / "val.json", VAL, "held out")
     facts = {"files": {"val.json": files.sha256_file(val)}}
-    files.write_file(data / optimizer_data.FACTS, jsonio.pretty(facts))
+    files.write_file(data / optimizer_data.FACTS, jsonio.pretty_json(facts))
     poems = [replace(pair, target=LAYOUT.format(pair.input)) for pair in pairs("poem", 32)]
     given = optimizer_data.write_training(root / "pairs.json", poems, "to learn from")
     monkeypatch.setenv("SEM_ROOT", str(root))

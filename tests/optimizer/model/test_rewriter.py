@@ -40,7 +40,7 @@ def decoded(network: TorchRewriter, **how: float) -> list[str]:
 def test_greedy_is_the_model_s_own_argmax(network: TorchRewriter):
     import torch
 
-    ids = torch.tensor([rewriter.prompt_ids(network.speaker, PROMPTS[0])])
+    ids = torch.tensor([rewriter.encode_prompt(network.speaker, PROMPTS[0])])
     said = [0]
     for _ in range(12):
         found = network.model(input_ids=ids, decoder_input_ids=torch.tensor([said])).logits
@@ -57,7 +57,7 @@ def test_the_likelihood_is_the_mean_log_p_of_what_was_written(network: TorchRewr
     import torch
 
     made = network.rewrite([PROMPTS[0]], Decoding(max_tokens=6, penalty=1))[0]
-    ids = torch.tensor([rewriter.prompt_ids(network.speaker, PROMPTS[0])])
+    ids = torch.tensor([rewriter.encode_prompt(network.speaker, PROMPTS[0])])
     out = network.model.generate(
         input_ids=ids, max_new_tokens=6, do_sample=False, suppress_tokens=network.silent
     )[:, 1:]
@@ -73,7 +73,7 @@ def test_a_sentinel_that_stands_for_nothing_is_never_written(network: TorchRewri
     import torch
 
     wanted, head = network.silent[0], network.model.lm_head.weight.data
-    ids = torch.tensor([rewriter.prompt_ids(network.speaker, PROMPTS[0])])
+    ids = torch.tensor([rewriter.encode_prompt(network.speaker, PROMPTS[0])])
     seen = network.model(
         input_ids=ids, decoder_input_ids=torch.tensor([[0]]), output_hidden_states=True
     )
@@ -85,7 +85,9 @@ def test_a_sentinel_that_stands_for_nothing_is_never_written(network: TorchRewri
 
     # It would have been the likeliest.
     assert wanted in out[0].tolist()
-    assert not [token for token in rewriter.unwritten(network.speaker) if token in made.text]
+    assert not [
+        token for token in rewriter.list_unwritable_tokens(network.speaker) if token in made.text
+    ]
 
 
 @pytest.mark.parametrize("how", [{"beams": 1}, {"beams": 3}, {"temperature": 0.8, "seed": 4}])
@@ -109,7 +111,7 @@ def test_draws_have_the_model_s_own_probabilities(network: TorchRewriter):
 
     scores = torch.log(torch.tensor([[0.7, 0.2, 0.1]]))
     drawn = [
-        int(rewriter.Drawn([[seed]], Decoding(temperature=1.0))(None, scores).argmax())
+        int(rewriter.GumbelSampler([[seed]], Decoding(temperature=1.0))(None, scores).argmax())
         for seed in range(600)
     ]
 
@@ -127,7 +129,7 @@ def test_a_prompt_that_is_too_long_is_refused_and_not_cut(network: TorchRewriter
 
 
 def test_a_prompt_cannot_forge_a_control_token(network: TorchRewriter):
-    ids = rewriter.prompt_ids(network.speaker, "a </s> b <extra_id_98> c <pad>")
+    ids = rewriter.encode_prompt(network.speaker, "a </s> b <extra_id_98> c <pad>")
 
     assert ids.count(network.end) == 1
     assert ids[-1] == network.end
@@ -135,7 +137,7 @@ def test_a_prompt_cannot_forge_a_control_token(network: TorchRewriter):
 
 
 def test_lines_of_a_prompt_reach_the_network_and_come_back(network: TorchRewriter):
-    ids = rewriter.prompt_ids(network.speaker, "one\ntwo {x}")
+    ids = rewriter.encode_prompt(network.speaker, "one\ntwo {x}")
 
     assert network.speaker.decode(ids[:-1]) == rewriter.PREFIX + "one\ntwo {x}"
 
@@ -246,4 +248,6 @@ def test_a_causal_model_is_no_rewriter(tiny_model: Path):
 def test_the_prefix_is_part_of_what_was_trained(network: TorchRewriter):
     speaker = chat.Chat(network.speaker.tokenizer, turns=False)
 
-    assert rewriter.prompt_ids(speaker, "x") == speaker.prompt_ids("", "Optimize this prompt: x")
+    assert rewriter.encode_prompt(speaker, "x") == speaker.prompt_ids(
+        "", "Optimize this prompt: x"
+    )

@@ -8,17 +8,18 @@ import pytest
 from sem.core.errors import SemError
 from sem.dataset.clean import near_duplicates
 from sem.optimizer.eval import evaluate, report, trial
-from sem.optimizer.eval.evaluate import Asked
-from sem.optimizer.eval.report import Facts, Part
+from sem.optimizer.eval.evaluate import EvalPrompt
+from sem.optimizer.eval.report import EvaluationFacts, PromptSet
 from sem.optimizer.model.confidence import Calibration
 from sem.optimizer.model.rewriter import Decoding, Rewrite
 from tests.optimizer.test_layout import changed
 
 WORTH = Calibration(4.0, 10.0, 50, 25, 5, 0.1)
 ASKED = [
-    Asked(f"f{n % 6}.{n}", f"write a poem about the number {n}", f"f{n % 6}") for n in range(30)
+    EvalPrompt(f"f{n % 6}.{n}", f"write a poem about the number {n}", f"f{n % 6}")
+    for n in range(30)
 ]
-FACTS = Facts("r1", "base", "a machine", "fab optimizer.eval", "none", "Greedy")
+FACTS = EvaluationFacts("r1", "base", "a machine", "fab optimizer.eval", "none", "Greedy")
 
 
 class Said:
@@ -40,10 +41,10 @@ def good(prompt: str) -> str:
     return changed(task=prompt, context=f"Verse {prompt.split()[-1]} is read aloud.")
 
 
-def judged(say, asked=ASKED, worth=None) -> list[evaluate.Judged]:
+def judged(say, asked=ASKED, worth=None) -> list[evaluate.MeasuredRewrite]:
     answers, _ = evaluate.rewrite_all(Said(say), asked, Decoding())
     return [
-        evaluate.judge_rewrite(one, made, near_duplicates.similarity, worth)
+        evaluate.judge_rewrite(one, made, near_duplicates.text_similarity, worth)
         for one, made in answers
     ]
 
@@ -81,8 +82,8 @@ def test_stuffed_outputs_fail():
 
 
 def test_rewrites_that_are_all_alike_are_told_by_their_variety():
-    alike = evaluate.variety(judged(lambda p: changed(task=p)))
-    varied = evaluate.variety(
+    alike = evaluate.measure_variety(judged(lambda p: changed(task=p)))
+    varied = evaluate.measure_variety(
         judged(lambda p: f"{p}, {int(p.split()[-1]) ** 5} and {int(p.split()[-1]) ** 7} times")
     )
 
@@ -93,7 +94,7 @@ def test_rewrites_that_are_all_alike_are_told_by_their_variety():
 
 
 def test_a_prompt_that_is_too_long_is_counted_and_the_order_is_kept():
-    long = Asked("x", "word " * 20, "x")
+    long = EvalPrompt("x", "word " * 20, "x")
     found, refused = evaluate.rewrite_all(Said(good), [ASKED[3], long, ASKED[1]], Decoding())
 
     assert [one.id for one, _ in found] == [ASKED[3].id, ASKED[1].id]
@@ -102,7 +103,7 @@ def test_a_prompt_that_is_too_long_is_counted_and_the_order_is_kept():
 
 def test_trust_counts_what_is_shown_and_what_is_hidden():
     half = judged(lambda p: good(p) if int(p.split()[-1]) % 2 else p, worth=WORTH)
-    found = evaluate.trust(half, WORTH)
+    found = evaluate.measure_reliability(half, WORTH)
 
     assert (found.shown, found.useful_shown, found.hidden_useful) == (15, 15, 0)
     # The likelihood alone, the same for all, would have shown the useless half too.
@@ -110,7 +111,7 @@ def test_trust_counts_what_is_shown_and_what_is_hidden():
 
 
 def test_the_report_holds_the_differences_and_twenty_rewrites_as_text():
-    part = Part("held-out", judged(lambda p: "<b>|x|</b>"), judged(good, worth=WORTH), 2)
+    part = PromptSet("held-out", judged(lambda p: "<b>|x|</b>"), judged(good, worth=WORTH), 2)
     page = report.optimizer_report_page([part], FACTS, WORTH, seed=1)
     table = page.partition("rewrites drawn at random")[2].splitlines()
 
@@ -121,7 +122,7 @@ def test_the_report_holds_the_differences_and_twenty_rewrites_as_text():
 
 
 def test_prompts_of_others_are_measured_and_not_printed():
-    part = Part(trial.REAL, judged(lambda p: p), judged(good, worth=WORTH), 0, is_shown=False)
+    part = PromptSet(trial.REAL, judged(lambda p: p), judged(good, worth=WORTH), 0, is_shown=False)
     page = report.optimizer_report_page([part], FACTS, WORTH, seed=1)
 
     assert "real prompts: n = 30" in page
@@ -137,11 +138,11 @@ def test_real_prompts_are_read_by_any_of_their_names(tmp_path: Path):
     rows = [{"id": "a", "vague": "plan a trip"}, {"raw_prompt": "cook"}, {"input": "draw "}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    assert sorted((one.id, one.prompt) for one in trial.real(path, 9, 1)) == [
+    assert sorted((one.id, one.prompt) for one in trial.sample_real_prompts(path, 9, 1)) == [
         ("1", "cook"),
         ("2", "draw"),
         ("a", "plan a trip"),
     ]
     path.write_text('{"id": "a"}\n')
     with pytest.raises(SemError, match="row 1 has no prompt"):
-        trial.real(path, 9, 1)
+        trial.sample_real_prompts(path, 9, 1)

@@ -12,7 +12,7 @@ from sem.core.project import Project
 from sem.core.run import Run
 from sem.lm.local import chat
 from sem.package.export import bundle
-from sem.package.export.targets import Served
+from sem.package.export.targets import ServedPackage
 from sem.package.verify import verify
 
 
@@ -44,7 +44,7 @@ def test_a_takedown_during_an_export_leaves_no_package(exported, monkeypatch) ->
     mark = ("t1", "2026-01-01T00:00:00+00:00", {})
     after_filling(monkeypatch, lambda: run.mark_tainted(target.folder, *mark))
     with pytest.raises(SemError, match="is tainted"):
-        bundle.export(project, target, [])
+        bundle.build_package(project, target, [])
     assert not (project.packages / target.id).exists()
 
 
@@ -52,7 +52,7 @@ def test_an_adapter_that_goes_during_an_export_leaves_no_package(exported, monke
     project, target = exported
     after_filling(monkeypatch, lambda: shutil.rmtree(target.adapter))
     with pytest.raises(SemError, match="not the file that training sealed"):
-        bundle.export(project, target, [])
+        bundle.build_package(project, target, [])
     assert not (project.packages / target.id).exists()
 
 
@@ -65,19 +65,19 @@ def test_a_tokenizer_that_gives_other_ids_is_not_packaged(exported, monkeypatch)
         value = files.read_json(folder / "tokenizer.json")
         words = value["model"]["vocab"]
         words["e"], words["i"] = words["i"], words["e"]
-        files.write_file(folder / "tokenizer.json", jsonio.pretty(value))
+        files.write_file(folder / "tokenizer.json", jsonio.pretty_json(value))
 
     monkeypatch.setattr(bundle, "_write_tokenizer", write)
     with pytest.raises(SemError, match="gives other ids than the proven one"):
-        bundle.export(project, target, [])
+        bundle.build_package(project, target, [])
 
 
 def test_one_runtime_alone_is_a_whole_package_and_a_second_joins_it(exported) -> None:
     project, target = exported
-    folder = bundle.export(project, target, ["vllm"])
+    folder = bundle.build_package(project, target, ["vllm"])
     assert verify.package_faults(folder) == []
     assert not (folder / "Modelfile").exists()
-    bundle.export(project, target, ["ollama"])
+    bundle.build_package(project, target, ["ollama"])
     assert files.read_json(folder / "manifest.json")["targets"] == ["ollama", "vllm"]
     assert verify.package_faults(folder) == []
 
@@ -89,7 +89,7 @@ def test_a_runtime_that_cannot_be_told_is_left_out_or_refused(tmp_path, capsys) 
         "{{ m['content'] }}", "{{ m['content'] | replace('{', '[') }}"
     )
     tokenizer.save_pretrained(tmp_path)
-    served = Served("shop", chat.load_chat(tmp_path), "bfloat16", 64)
+    served = ServedPackage("shop", chat.load_chat(tmp_path), "bfloat16", 64)
     everything = {"ollama", "transformers", "vllm"}
     assert bundle._writable(served, everything, set()) == ["transformers", "vllm"]
     assert "no Modelfile: the chat template does more" in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_a_tokenizer_without_a_tokenizer_json_is_packaged_as_one(tmp_path) -> No
     tokenizer.backend_tokenizer.model.save(str(base))
     (base / "tokenizer.json").unlink()
     config = files.read_json(base / "tokenizer_config.json") | {"tokenizer_class": "GPT2Tokenizer"}
-    files.write_file(base / "tokenizer_config.json", jsonio.pretty(config))
+    files.write_file(base / "tokenizer_config.json", jsonio.pretty_json(config))
     speaker = chat.load_chat(base)
     packaged.mkdir()
     bundle._write_tokenizer(base, speaker, packaged)

@@ -28,7 +28,7 @@ def packaged(cut_toy):
         subject.answer_subject(subject.resolve_subject(plain, named, "test", None))
     found = compare.comparison_scores(compare.read_comparison(plain, made.id, BASE, "test", None))
     report.write_report(plain.reports / made.id, found)
-    return plain, made, bundle.export(plain, made, [])
+    return plain, made, bundle.build_package(plain, made, [])
 
 
 @pytest.mark.slow

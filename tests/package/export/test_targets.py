@@ -10,7 +10,7 @@ from toy import make_t5
 from sem.core.errors import SemError
 from sem.lm.local import chat, ollama
 from sem.package.export import bundle, targets
-from sem.package.export.targets import Served
+from sem.package.export.targets import ServedPackage
 from sem.package.verify import verify
 
 USABLE = sorted(FAMILIES.keys() - {"thinks", "alpaca"})
@@ -25,8 +25,8 @@ def speakers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, chat.Chat]:
     return {family: chat.load_chat(root / family) for family in USABLE}
 
 
-def served(speaker: chat.Chat) -> Served:
-    return Served("shop", speaker, "bfloat16", 1024)
+def served(speaker: chat.Chat) -> ServedPackage:
+    return ServedPackage("shop", speaker, "bfloat16", 1024)
 
 
 def test_vllm_listens_here_only_and_takes_no_key_from_the_file(speakers):
@@ -92,7 +92,7 @@ def test_a_modelfile_that_could_not_be_right_is_not_written(tmp_path, name):
 
 def test_an_encoder_decoder_has_no_modelfile(tmp_path):
     speaker = chat.load_chat(make_t5(tmp_path))
-    assert targets.suited(speaker) == ["transformers"]
+    assert targets.list_suitable_runtimes(speaker) == ["transformers"]
     with pytest.raises(SemError, match="an encoder-decoder has no turns"):
         ollama.write_modelfile(speaker, 64)
 

@@ -21,7 +21,7 @@ def list_file(folder: Path, name: str) -> None:
     path = folder / "manifest.json"
     facts = files.read_json(path)
     facts["files"][name] = {"bytes": 0, "sha256": "0" * 64}
-    files.write_file(path, jsonio.pretty(facts))
+    files.write_file(path, jsonio.pretty_json(facts))
 
 
 def faults(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sem.core.errors import SemError
 from sem.preview.contribution import contribution
-from sem.preview.contribution.columns import Shape, as_list
+from sem.preview.contribution.columns import ColumnShape, as_list
 from sem.preview.contribution.contribution import Sample
 
 ROWS = [{"text": f"text number {n}", "label": f"c{n % 3}"} for n in range(30)]
@@ -64,7 +64,7 @@ def test_numeric_columns_are_features_and_ids_are_none(tmp_path) -> None:
         for n in range(5)
     ]
     found = contribution.read_contribution(written(tmp_path, "a.csv", rows), 10, 1)
-    assert found.shape == Shape("table", "target", features=("age", "score"), width=2)
+    assert found.shape == ColumnShape("table", "target", features=("age", "score"), width=2)
 
 
 def test_a_sample_keeps_proportions_and_every_class(tmp_path) -> None:
@@ -174,7 +174,7 @@ def test_missing_and_infinite_numbers_are_missing_and_counted(tmp_path) -> None:
 
 
 def test_the_base_data_say_which_columns_there_must_be(tmp_path) -> None:
-    like = Shape("table", "label", features=("a", "b"), width=2)
+    like = ColumnShape("table", "label", features=("a", "b"), width=2)
     path = tmp_path / "a.csv"
     path.write_text("b,A,Label,c\n1,2,x,9\n3,4,y,9\n")
     found = contribution.read_contribution(path, 10, 1, like)

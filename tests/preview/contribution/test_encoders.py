@@ -11,13 +11,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sem.core.errors import SemError
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import learners
-from sem.preview.linear.learners import Budget
+from sem.preview.linear.learners import FitBudget
 
-TEXT = Shape("text", "label", text="text")
+TEXT = ColumnShape("text", "label", text="text")
 WORDS = ("pay", "bill", "card", "lost", "fly", "seat", "late", "a", "the", "refund")
 
 
@@ -41,8 +41,8 @@ def table(count: int, seed: int = 1) -> tuple[Sample, ...]:
     )
 
 
-def shape_of(samples: tuple[Sample, ...]) -> Shape:
-    return TEXT if samples[0].text else Shape("table", "y", features=tuple("abcd"), width=4)
+def shape_of(samples: tuple[Sample, ...]) -> ColumnShape:
+    return TEXT if samples[0].text else ColumnShape("table", "y", features=tuple("abcd"), width=4)
 
 
 def test_words_counted_once_are_tfidf_of_the_part() -> None:
@@ -78,7 +78,7 @@ def test_numbers_are_imputed_and_scaled_as_by_the_pipeline() -> None:
 def test_numbers_without_a_spread_or_a_value_or_near_the_largest_do_no_harm() -> None:
     rows = [(3.0, math.nan, 1.7e308), (3.0, math.nan, -1.7e308), (3.0, math.nan, 1.0)]
     samples = tuple(Sample(str(n), "x", features=row) for n, row in enumerate(rows))
-    found = Features(Shape("table", "y", features=tuple("abc"), width=3), samples)
+    found = Features(ColumnShape("table", "y", features=tuple("abc"), width=3), samples)
     made = found.encoder(samples).encode(samples)
     assert made[:, :2] == pytest.approx(np.zeros((3, 2)))
     assert np.isfinite(made).all()
@@ -87,7 +87,7 @@ def test_numbers_without_a_spread_or_a_value_or_near_the_largest_do_no_harm() ->
 @pytest.mark.parametrize("samples", [texts(60), texts(60, 2), table(60)])
 def test_a_model_gives_the_chances_of_the_logistic_regression_it_is(samples) -> None:
     features = Features(shape_of(samples), samples)
-    model = learners.fit(features, samples, Budget())
+    model = learners.fit_classifier(features, samples, FitBudget())
     matrix = features.encoder(samples).encode(samples)
     peer = LogisticRegression(C=learners.STRENGTH[features.shape.kind], max_iter=1_000)
     peer.fit(matrix, [s.label for s in samples])
@@ -97,7 +97,7 @@ def test_a_model_gives_the_chances_of_the_logistic_regression_it_is(samples) -> 
 
 def test_rows_of_one_class_make_a_model_that_says_it_always() -> None:
     samples = texts(5, 1)
-    model = learners.fit(Features(TEXT, samples), samples, Budget())
+    model = learners.fit_classifier(Features(TEXT, samples), samples, FitBudget())
     assert model.classes == ("0",)
     assert model.probabilities(samples).tolist() == [[1.0]] * 5
 

@@ -11,12 +11,14 @@ def rows(count: int) -> tuple[Sample, ...]:
 
 
 def test_rungs_are_nested_and_in_the_order_of_the_file() -> None:
-    quarter, half, whole = (estimate.nested(rows(400), share) for share in estimate.LADDER)
+    quarter, half, whole = (
+        estimate.draw_nested_sample(rows(400), share) for share in estimate.LADDER
+    )
     assert (len(quarter), len(half), len(whole)) == (100, 200, 400)
     assert set(quarter) < set(half) < set(whole)
     assert list(half) == sorted(half, key=lambda sample: sample.features)
 
 
 def test_classes_that_take_turns_are_in_every_rung() -> None:
-    counts = Counter(sample.label for sample in estimate.nested(rows(400), 0.5))
+    counts = Counter(sample.label for sample in estimate.draw_nested_sample(rows(400), 0.5))
     assert min(counts.values()) > 70

@@ -5,14 +5,14 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear import influence
-from sem.preview.linear.estimate import Rows
-from sem.preview.linear.learners import Budget
+from sem.preview.linear.estimate import EstimateRows
+from sem.preview.linear.learners import FitBudget
 
-TABLE = Shape("table", "label", features=("a", "b"), width=2)
+TABLE = ColumnShape("table", "label", features=("a", "b"), width=2)
 NONE: frozenset[int] = frozenset()
 
 
@@ -45,7 +45,7 @@ def share_of_neighbours(
 @pytest.mark.parametrize("count", [3, 6])
 def test_values_are_shapley_values(count) -> None:
     given, benchmark = blobs(1, count, 1.0), blobs(2, 2, 1.0)
-    rows = Rows(TABLE, (), given, benchmark)
+    rows = EstimateRows(TABLE, (), given, benchmark)
     found = influence.shapley_values(rows)
     encoder = rows.features.encoder(given)
     left, right = (encoder.encode(part) for part in (given, benchmark))
@@ -67,11 +67,11 @@ def test_values_are_shapley_values(count) -> None:
 def test_wrong_labels_are_worth_least_and_are_doubted() -> None:
     planted = set(range(0, 120, 10))
     given = wrong(blobs(3, 120), planted)
-    rows = Rows(TABLE, blobs(4, 60), given, blobs(5, 100))
+    rows = EstimateRows(TABLE, blobs(4, 60), given, blobs(5, 100))
     shares = influence.shapley_values(rows)
     lowest = set(np.argsort(shares)[: len(planted)])
     assert len(lowest & planted) >= 10
-    doubted = influence.doubtful_labels(rows, Budget())
+    doubted = influence.doubtful_labels(rows, FitBudget())
     # Two of them lie between both centres.
     assert len(planted & set(doubted)) >= 8
     assert len(set(doubted) - planted) <= 2
@@ -94,9 +94,9 @@ def test_advice_names_the_first_reason() -> None:
 
 
 def test_a_class_that_the_base_lacks_is_a_gap() -> None:
-    text = Shape("text", "label", text="text")
+    text = ColumnShape("text", "label", text="text")
     base = tuple(Sample(f"b{n}", "pay", f"pay the bill {n}") for n in range(5))
     given = tuple(Sample(f"g{n}", "fly", f"book a flight number {n}") for n in range(5))
     benchmark = (Sample("t0", "fly", "book a flight"), Sample("t1", "pay", "pay the bill"))
-    found = influence.gaps(Rows(text, base, given, benchmark))
+    found = influence.find_coverage_gaps(EstimateRows(text, base, given, benchmark))
     assert (found.classes, found.benchmark_rows, found.share) == ({"fly": 5}, 1, 0.5)

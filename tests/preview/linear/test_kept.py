@@ -15,7 +15,7 @@ from paths import SCRIPTS
 from sem.core import files
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import cache, kept_fits, learners
-from sem.preview.linear.learners import Budget, Model
+from sem.preview.linear.learners import FitBudget, Model
 from tests.preview.contribution.test_encoders import shape_of, table, texts
 from tests.preview.result.test_preview_run import rows
 
@@ -120,12 +120,12 @@ def samples(request) -> tuple:
 
 def kept(samples: tuple, parts: Path, **words: Any) -> Model:
     features = Features(shape_of(samples), samples)
-    return kept_fits.kept_fit(features, samples, Budget(parts=parts, **words))
+    return kept_fits.kept_fit(features, samples, FitBudget(parts=parts, **words))
 
 
 def test_a_fit_that_is_kept_is_not_made_again(samples, tmp_path, monkeypatch) -> None:
     first = kept(samples, tmp_path / "p")
-    monkeypatch.setattr(learners, "fit", lambda *_: pytest.fail("it was fitted again"))
+    monkeypatch.setattr(learners, "fit_classifier", lambda *_: pytest.fail("it was fitted again"))
     again = kept(samples, tmp_path / "p")
     assert (again.probabilities(samples) == first.probabilities(samples)).all()
     assert again.converged == first.converged
@@ -162,7 +162,7 @@ def test_a_fit_that_the_clock_cut_short_is_not_kept(tmp_path) -> None:
 
 
 def test_a_kept_value_that_is_damaged_is_none(tmp_path) -> None:
-    parts = cache.parts(tmp_path, "a" * 64)
+    parts = cache.partial_fits_folder(tmp_path, "a" * 64)
     assert cache.keep_part(parts, ["steps"], [3, 0.25]) == [3, 0.25]
     assert cache.find_part(parts, ["steps"]) == [3, 0.25]
     (path,) = parts.iterdir()
@@ -184,7 +184,7 @@ def test_the_oldest_give_way_and_nothing_else_is_touched(tmp_path, monkeypatch, 
 
 
 def test_what_nobody_came_back_for_is_removed_after_a_week(tmp_path) -> None:
-    parts = cache.parts(tmp_path, "a" * 64)
+    parts = cache.partial_fits_folder(tmp_path, "a" * 64)
     cache.keep_part(parts, ["old"], 1)
     cache.keep_part(parts, ["new"], 2)
     for path in parts.iterdir():

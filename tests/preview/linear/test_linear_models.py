@@ -12,12 +12,12 @@ import pytest
 from sem.core.errors import SemError
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import learners, linear_models
-from sem.preview.linear.learners import Budget
+from sem.preview.linear.learners import FitBudget
 from tests.preview.contribution.test_encoders import shape_of, table, texts
 
 
 def fitted(samples: tuple) -> learners.Model:
-    return learners.fit(Features(shape_of(samples), samples), samples, Budget())
+    return learners.fit_classifier(Features(shape_of(samples), samples), samples, FitBudget())
 
 
 @pytest.mark.parametrize("samples", [texts(60), texts(60, 2), texts(9, 1), table(60)])

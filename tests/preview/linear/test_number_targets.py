@@ -16,14 +16,14 @@ from sem.core import files
 from sem.core.errors import SemError
 from sem.jobs import load_jobs
 from sem.preview.contribution import contribution
-from sem.preview.contribution.columns import Shape
+from sem.preview.contribution.columns import ColumnShape
 from sem.preview.contribution.contribution import Sample
 from sem.preview.contribution.encoders import Features
 from sem.preview.linear import linear_models, number_targets
-from sem.preview.linear.learners import Budget
+from sem.preview.linear.learners import FitBudget
 from tests.preview.contribution.test_encoders import texts
 
-NUMBERS = Shape("table", "y", features=tuple("abc"), width=3, target="number")
+NUMBERS = ColumnShape("table", "y", features=tuple("abc"), width=3, target="number")
 
 
 def made(count: int, seed: int = 1, noise: float = 1.0) -> tuple[Sample, ...]:
@@ -37,7 +37,9 @@ def made(count: int, seed: int = 1, noise: float = 1.0) -> tuple[Sample, ...]:
 
 
 def fitted(samples: tuple[Sample, ...], strength: float = 0.5):
-    return number_targets.fit(Features(NUMBERS, samples), samples, Budget(strength=strength))
+    return number_targets.fit_regression(
+        Features(NUMBERS, samples), samples, FitBudget(strength=strength)
+    )
 
 
 def test_it_is_scikit_learns_ridge_over_scaled_numbers() -> None:
@@ -50,7 +52,7 @@ def test_it_is_scikit_learns_ridge_over_scaled_numbers() -> None:
     said = make_pipeline(StandardScaler(), Ridge(alpha=2.0)).fit(x, y).predict(asked)
     model = fitted(samples)
     assert model.values(tested) == pytest.approx(said)
-    scored = number_targets.score(model, tested)
+    scored = number_targets.score_regression(model, tested)
     assert scored.metrics["r2"] == pytest.approx(r2_score(truth, said))
     assert scored.metrics[number_targets.PRIMARY] == pytest.approx(
         d2_absolute_error_score(truth, said)
@@ -67,19 +69,22 @@ def test_the_penalty_is_stronger_only_where_rows_clearly_ask_for_it() -> None:
             zip(rng.normal(size=(60, 40)), rng.normal(size=60), strict=True)
         )
     ]
-    wide = Shape("table", "y", features=("features",), width=40, target="number")
-    found = number_targets.tuned(Features(wide, noise), noise, Budget()).strength
+    wide = ColumnShape("table", "y", features=("features",), width=40, target="number")
+    found = number_targets.tune_regression(Features(wide, noise), noise, FitBudget()).strength
     assert found < number_targets.STRENGTH["table"]
     quiet = made(60, noise=0.01)
-    assert number_targets.tuned(Features(NUMBERS, quiet), quiet, Budget()).strength > found
+    assert (
+        number_targets.tune_regression(Features(NUMBERS, quiet), quiet, FitBudget()).strength
+        > found
+    )
     few = made(19)
-    assert number_targets.tuned(Features(NUMBERS, few), few, Budget()) == Budget()
+    assert number_targets.tune_regression(Features(NUMBERS, few), few, FitBudget()) == FitBudget()
 
 
 def test_words_say_numbers_too() -> None:
     samples = tuple(Sample(s.where, repr(float(s.label) * 10), s.text) for s in texts(90))
-    shape = Shape("text", "y", text="text", target="number")
-    model = number_targets.fit(Features(shape, samples), samples, Budget())
+    shape = ColumnShape("text", "y", text="text", target="number")
+    model = number_targets.fit_regression(Features(shape, samples), samples, FitBudget())
     assert np.abs(model.values(samples) - number_targets.number_targets_of(samples)).mean() < 2
 
 
@@ -95,7 +100,7 @@ def test_a_model_of_a_number_is_read_as_it_was_written(tmp_path) -> None:
 def test_a_benchmark_of_one_value_says_nothing() -> None:
     tested = [Sample("a", "2.5", features=(1.0, 2.0, 3.0))] * 9
     with pytest.raises(SemError) as caught:
-        number_targets.score(fitted(made(50)), tested)
+        number_targets.score_regression(fitted(made(50)), tested)
     assert caught.value.message == "every one of the 9 benchmark rows has the value 2.5"
 
 

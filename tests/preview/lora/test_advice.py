@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from sem.core.example import Example
 from sem.preview.contribution.overlap import Overlap
 from sem.preview.lora import advice
-from sem.preview.lora.advice import Known
-from sem.preview.lora.gradient_likeness import Pull
+from sem.preview.lora.advice import AdviceContext
+from sem.preview.lora.gradient_likeness import GradientLikeness
 
 SCHEMA = {
     "type": "object",
@@ -35,10 +35,10 @@ def page(number: int, **other: object) -> Example:
     return Example(f"r{number}", "price", text, answer, {"domain": f"d{number % 2}.example"})
 
 
-def known(overlap: Overlap | None = None, **more: object) -> Known:
+def known(overlap: Overlap | None = None, **more: object) -> AdviceContext:
     base = [page(number) for number in range(50, 90)]
     told = {"pulls": {}, "scores": SCORES, **more}
-    return Known(TASKS, base, overlap or Overlap(*[NONE] * 4), **told)
+    return AdviceContext(TASKS, base, overlap or Overlap(*[NONE] * 4), **told)
 
 
 def test_each_reason_and_the_first_of_them_counts() -> None:
@@ -54,9 +54,13 @@ def test_each_reason_and_the_first_of_them_counts() -> None:
         page(8, title="Sofa"),
     ]
     overlap = Overlap(frozenset([1]), NONE, frozenset([1, 2]), frozenset([3]))
-    pulls = {"r7": Pull(-3.0, -0.5), "r0": Pull(-0.21, 0.4), "r8": Pull(-9.0, 0.1)}
+    pulls = {
+        "r7": GradientLikeness(-3.0, -0.5),
+        "r0": GradientLikeness(-0.21, 0.4),
+        "r8": GradientLikeness(-9.0, 0.1),
+    }
     given.append(page(9))
-    found = advice.advised(given, known(overlap, pulls=pulls, too_long=frozenset(["r9"])))
+    found = advice.advise_examples(given, known(overlap, pulls=pulls, too_long=frozenset(["r9"])))
     assert [(one.advice, one.reason) for one in found] == [
         ("keep", ""),
         ("drop", "in_benchmark"),
@@ -72,24 +76,31 @@ def test_each_reason_and_the_first_of_them_counts() -> None:
         ("drop", "too_long"),
     ]
     assert found[4].slots == ("title",)
-    assert found[7].pull == Pull(-3.0, -0.5)
+    assert found[7].pull == GradientLikeness(-3.0, -0.5)
 
 
 def test_with_few_base_rows_no_slot_is_known_to_copy() -> None:
-    few = Known(TASKS, [page(n) for n in range(50, 69)], Overlap(*[NONE] * 4), {}, SCORES)
-    assert advice.advised([page(4, title="Chair")], few)[0].advice == "keep"
+    few = AdviceContext(TASKS, [page(n) for n in range(50, 69)], Overlap(*[NONE] * 4), {}, SCORES)
+    assert advice.advise_examples([page(4, title="Chair")], few)[0].advice == "keep"
 
 
 def test_with_few_scores_nothing_is_an_outlier() -> None:
-    pulls = {"r7": Pull(-30.0, 0.0)}
-    assert advice.advised([page(7)], known(pulls=pulls, scores=SCORES[:3]))[0].advice == "keep"
-    assert advice.advised([page(7)], known(pulls=pulls))[0].reason == "answer_unlikely"
+    pulls = {"r7": GradientLikeness(-30.0, 0.0)}
+    assert (
+        advice.advise_examples([page(7)], known(pulls=pulls, scores=SCORES[:3]))[0].advice
+        == "keep"
+    )
+    assert advice.advise_examples([page(7)], known(pulls=pulls))[0].reason == "answer_unlikely"
 
 
 def test_the_document_counts_groups_and_shows_the_least_likely_first() -> None:
     given = [page(0), page(1, title="Chair"), page(2, title="Sofa"), page(4), page(3)]
-    pulls = {"r2": Pull(-2.0, -0.25), "r0": Pull(-0.2, 0.75), "r3": Pull(-0.2, 0.125)}
-    made = advice.advice_json(advice.advised(given, known(pulls=pulls)), 1)
+    pulls = {
+        "r2": GradientLikeness(-2.0, -0.25),
+        "r0": GradientLikeness(-0.2, 0.75),
+        "r3": GradientLikeness(-0.2, 0.125),
+    }
+    made = advice.advice_json(advice.advise_examples(given, known(pulls=pulls)), 1)
     assert made["advice"] == {"keep": 3, "drop": 0, "inspect": 2}
     assert made["reasons"] == {"value_not_in_input": 2}
     assert made["looked_at_by_the_model"] == 3

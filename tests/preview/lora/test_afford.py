@@ -5,27 +5,27 @@ from types import SimpleNamespace
 import pytest
 
 from sem.preview.lora import lora
-from sem.preview.lora.bench import Encoded, Pace
+from sem.preview.lora.bench import EncodedSplit, TokenPace
 from sem.train.recipe import Recipe
-from sem.train.rows.data import Row, Rows
+from sem.train.rows.data import TrainingRow, TrainingRows
 
 RECIPE = Recipe(effective_batch=8, epochs=1.0, max_train_examples=240)
 # 100 tokens a row: 8 s a step, 0.5 s a row.
-PACE = Pace(trained=0.01, scored=0.005)
+PACE = TokenPace(trained=0.01, scored=0.005)
 
 
-def rows(base: int = 800, given: int = 200, tested: int = 116) -> Encoded:
-    def part(count: int) -> Rows:
-        return Rows(tuple(Row(str(n), (0,) * 100, 50) for n in range(count)))
+def rows(base: int = 800, given: int = 200, tested: int = 116) -> EncodedSplit:
+    def part(count: int) -> TrainingRows:
+        return TrainingRows(tuple(TrainingRow(str(n), (0,) * 100, 50) for n in range(count)))
 
-    return Encoded(part(base), part(given), part(tested))
+    return EncodedSplit(part(base), part(given), part(tested))
 
 
 def bench(package: object = None, recipe: Recipe = RECIPE) -> SimpleNamespace:
     return SimpleNamespace(job=SimpleNamespace(recipe=recipe), package=package)
 
 
-def cost(found: lora.Budget, scorings: int = 2) -> float:
+def cost(found: lora.LoraBudget, scorings: int = 2) -> float:
     return found.steps * 16 + found.tested * scorings * 0.5 + found.looked * 0.5
 
 
@@ -70,7 +70,7 @@ def test_few_val_rows_are_all_scored() -> None:
 
 
 def test_what_stands_below_the_trained_layers_is_paid_once_a_row() -> None:
-    pace = Pace(trained=0.002, scored=0.001, below=0.003)
+    pace = TokenPace(trained=0.002, scored=0.001, below=0.003)
     found = lora.affordable_budget(bench(), rows(), pace, 240)
     # A fifth of the candidate's rows are new, 0.3 s below each; 8 rows a step.
     below = (found.steps * 8 * 1.2 + found.tested + found.looked) * 0.3
@@ -85,5 +85,5 @@ def test_epochs_of_all_rows_where_the_recipe_takes_no_sample() -> None:
 
 
 def test_test_mode_takes_the_least() -> None:
-    found = lora.least(lora.affordable_budget(bench(), rows(), PACE, 5000))
+    found = lora.minimal_budget(lora.affordable_budget(bench(), rows(), PACE, 5000))
     assert (found.steps, found.tested, found.looked, found.is_whole) == (4, 24, 24, False)

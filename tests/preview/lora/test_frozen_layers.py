@@ -7,14 +7,16 @@ import pytest
 from sem.core.project import Project
 from sem.dataset.split import snapshot
 from sem.preview.lora import bench, frozen_layers
-from sem.preview.lora.bench import Bench, Encoded, Split
+from sem.preview.lora.bench import Bench, EncodedSplit, ExampleSplit
 
 
-def shallow(project: Project, folder: Path) -> tuple[Bench, Encoded]:
+def shallow(project: Project, folder: Path) -> tuple[Bench, EncodedSplit]:
     frozen = snapshot.load_snapshot(project, None)
     train, val = (tuple(frozen.examples(part)) for part in ("train", "val"))
-    made = bench.shallow(bench.prepared(project, project.base_model_id, folder / "w"))
-    return made, bench.encoded(made, Split(train[:8], train[8:12], val))
+    made = bench.build_shallow_bench(
+        bench.prepare_bench(project, project.base_model_id, folder / "w")
+    )
+    return made, bench.encode_split(made, ExampleSplit(train[:8], train[8:12], val))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,12 @@ def test_the_last_layers_are_trained(config: dict, found: tuple | None) -> None:
 def test_a_full_fine_tune_has_no_shallow_form(cut_toy, tmp_path) -> None:
     files = cut_toy.configs / "train.yaml"
     files.write_text("method: full\n")
-    assert bench.shallow(bench.prepared(cut_toy, cut_toy.base_model_id, tmp_path / "w")) is None
+    assert (
+        bench.build_shallow_bench(
+            bench.prepare_bench(cut_toy, cut_toy.base_model_id, tmp_path / "w")
+        )
+        is None
+    )
 
 
 def test_only_the_last_layers_learn_and_what_is_kept_is_what_is_computed(
@@ -63,8 +70,10 @@ def test_only_the_last_layers_learn_and_what_is_kept_is_what_is_computed(
 def test_a_row_passes_once(cut_toy, tmp_path) -> None:
     made, rows = shallow(cut_toy, tmp_path)
     twice = [*rows.base.kept, *rows.base.kept, *rows.given.kept]
-    assert len(frozen_layers.unseen(made.lower, twice)) == len({row.ids for row in twice})
-    bench.pass_frozen_layers(made, bench.fresh(made), rows.base.kept)
-    assert {row.ids for row in frozen_layers.unseen(made.lower, twice)} == {
+    assert len(frozen_layers.select_unseen_rows(made.lower, twice)) == len(
+        {row.ids for row in twice}
+    )
+    bench.pass_frozen_layers(made, bench.load_fresh_model(made), rows.base.kept)
+    assert {row.ids for row in frozen_layers.select_unseen_rows(made.lower, twice)} == {
         row.ids for row in rows.given.kept
     }

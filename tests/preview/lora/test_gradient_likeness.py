@@ -11,18 +11,18 @@ from sem.train.rows import data
 
 @pytest.fixture
 def tried(cut_toy, tmp_path):
-    made = bench.prepared(cut_toy, cut_toy.base_model_id, tmp_path / "w")
+    made = bench.prepare_bench(cut_toy, cut_toy.base_model_id, tmp_path / "w")
     found = data.encode_examples(
         tuple(snapshot.load_snapshot(cut_toy, None).examples("val")), made.writer
     ).kept
-    return made.job, bench.fresh(made), found
+    return made.job, bench.load_fresh_model(made), found
 
 
 def layers_gradient(job, model, row) -> torch.Tensor:
     """Return the gradient of a square layer that begins as nothing, by torch itself."""
     batch = next(bench.padded_batches(job, model, [row]))
     with torch.no_grad():
-        found = loss.states(model, batch)
+        found = loss.select_labelled_states(model, batch)
     layer = torch.zeros(found.hidden.shape[1], found.hidden.shape[1], requires_grad=True)
     hidden = found.hidden.float()
     head = model.get_base_model().get_output_embeddings().weight.detach().float()
@@ -43,7 +43,7 @@ def test_gradients_are_those_of_a_layer_before_the_head(tried) -> None:
 
 def test_scores_are_the_usual_ones_and_a_row_alone_pulls_as_itself(tried) -> None:
     job, model, rows = tried
-    scores, pulls = gradient_likeness.pulls(job, model, rows[:1], rows[:3])
+    scores, pulls = gradient_likeness.measure_gradient_likeness(job, model, rows[:1], rows[:3])
     assert scores == pytest.approx(bench.answer_likelihoods(job, model, rows[:1]), rel=1e-2)
     assert pulls[0].likeness == pytest.approx(1.0, abs=1e-3)
     assert all(-1.0 <= one.likeness < 0.999 for one in pulls[1:])

@@ -15,11 +15,11 @@ from sem.preview.contribution.overlap import Overlap
 from sem.preview.linear import cache
 from sem.preview.lora import bench as benches
 from sem.preview.lora import lora
-from sem.preview.lora.advice import Advised
-from sem.preview.lora.gradient_likeness import Pull
-from sem.preview.lora.lora import Budget
+from sem.preview.lora.advice import ExampleAdvice
+from sem.preview.lora.gradient_likeness import GradientLikeness
+from sem.preview.lora.lora import LoraBudget
 from sem.preview.result import task_preview
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.paired_gain import PairedGain
 
 
 def told(root: Path, rows: list[dict], name: str = "given.jsonl") -> Path:
@@ -69,7 +69,7 @@ def test_rows_of_one_id_are_told_apart(cut_toy, tmp_path) -> None:
 
 
 def test_training_itself_widens_the_interval_and_a_larger_share_more() -> None:
-    found = Gain(0.02, 0.01, 0.04, 30)
+    found = PairedGain(0.02, 0.01, 0.04, 30)
     by = {"sd": 0.03, "t": 2.0, "share": 0.2, "larger": 0.0, "smaller": 0.0}
     same = lora.widen_by_backtest(found, 0.2, by)
     assert (same.mean, same.n) == (0.02, 30)
@@ -84,7 +84,7 @@ def test_training_itself_widens_the_interval_and_a_larger_share_more() -> None:
 def test_the_rest_of_a_training_makes_a_gain_larger_or_smaller(sign: int) -> None:
     by = {"sd": 0.0, "t": 2.0, "share": 0.2, "larger": 1.5, "smaller": 0.5}
     made = lora.widen_by_backtest(
-        Gain(sign * 0.2, sign * 0.2 - 0.04, sign * 0.2 + 0.04, 30), 0.5, by
+        PairedGain(sign * 0.2, sign * 0.2 - 0.04, sign * 0.2 + 0.04, 30), 0.5, by
     )
     away, towards = (made.high, made.low) if sign > 0 else (made.low, made.high)
     assert sign * away == pytest.approx(0.2 + (0.04**2 + 0.3**2) ** 0.5)
@@ -93,7 +93,7 @@ def test_the_rest_of_a_training_makes_a_gain_larger_or_smaller(sign: int) -> Non
 
 @pytest.mark.parametrize("way", ["all", "last"])
 def test_what_backtests_found_is_there_for_each_way_to_train(way: str) -> None:
-    found = Gain(0.02, 0.01, 0.03, 30)
+    found = PairedGain(0.02, 0.01, 0.03, 30)
     made = lora.widen_by_backtest(found, 0.2, lora.backtest_widening(way))
     assert made.low < found.low < found.high < made.high
 
@@ -132,8 +132,8 @@ def test_a_stopped_preview_of_the_last_layers_goes_on_with_them(cut_toy, tmp_pat
     given = examples.read_examples(
         told(tmp_path, [page(n) for n in range(12)]), cut_toy.tasks, 100, 1
     )
-    parts, said = cache.parts(tmp_path, "a" * 64), []
-    asked = lora.Asked(cut_toy, given, 1500, parts=parts)
+    parts, said = cache.partial_fits_folder(tmp_path, "a" * 64), []
+    asked = lora.LoraRequest(cut_toy, given, 1500, parts=parts)
     whole = lora.examples_worth(asked)
     assert whole.lower.trained == 1
     max(parts.iterdir(), key=lambda path: path.stat().st_mtime_ns).unlink()
@@ -158,7 +158,7 @@ def test_what_the_snapshot_holds_is_left_out(cut_toy, tmp_path) -> None:
     rows = [one.as_json() for part in ("train", "val") for one in frozen.examples(part)]
     given = examples.read_examples(told(tmp_path, rows), cut_toy.tasks, 100, 1)
     with pytest.raises(SemError, match="known already or in val or test"):
-        lora.examples_worth(lora.Asked(cut_toy, given, 600))
+        lora.examples_worth(lora.LoraRequest(cut_toy, given, 600))
 
 
 def test_without_time_for_two_trainings_it_says_so(cut_toy, tmp_path) -> None:
@@ -166,7 +166,7 @@ def test_without_time_for_two_trainings_it_says_so(cut_toy, tmp_path) -> None:
         told(tmp_path, [page(n) for n in range(9)]), cut_toy.tasks, 10, 1
     )
     with pytest.raises(SemError) as caught:
-        lora.examples_worth(lora.Asked(cut_toy, given, 0.01))
+        lora.examples_worth(lora.LoraRequest(cut_toy, given, 0.01))
     assert caught.value.message.startswith("4 steps of two trainings do not fit ")
     assert "proxy" in caught.value.hint
 
@@ -177,7 +177,7 @@ def test_both_trainings_take_equal_steps_and_nothing_is_left_behind(cut_toy, tmp
     rows = [page(n) for n in range(12)]
     given = examples.read_examples(told(tmp_path, rows), cut_toy.tasks, 100, 1)
     before = sorted(cut_toy.root.rglob("*"))
-    first = lora.examples_worth(lora.Asked(cut_toy, given, 600))
+    first = lora.examples_worth(lora.LoraRequest(cut_toy, given, 600))
     assert first.budget.steps >= 4
     assert first.budget.is_whole
     assert first.learnt == first.usable == 12
@@ -198,8 +198,8 @@ def test_trainings_are_done_once_and_a_damaged_score_again(cut_toy, tmp_path) ->
     given = examples.read_examples(
         told(tmp_path, [page(n) for n in range(12)]), cut_toy.tasks, 100, 1
     )
-    parts, said = cache.parts(tmp_path, "a" * 64), []
-    asked = lora.Asked(cut_toy, given, 1500, parts=parts)
+    parts, said = cache.partial_fits_folder(tmp_path, "a" * 64), []
+    asked = lora.LoraRequest(cut_toy, given, 1500, parts=parts)
     whole = lora.examples_worth(asked, said.append)
     both = [f"baseline: {whole.budget.steps} steps", f"candidate: {whole.budget.steps} steps"]
     assert said[1:] == both
@@ -215,21 +215,21 @@ def test_trainings_are_done_once_and_a_damaged_score_again(cut_toy, tmp_path) ->
     assert said == ["baseline: kept from before", both[1]]
 
 
-FOUND = lora.Worth(
-    gain=Gain(0.05, 0.02, 0.08, 12),
-    measured=Gain(0.05, 0.03, 0.07, 12),
+FOUND = lora.ExampleWorth(
+    gain=PairedGain(0.05, 0.02, 0.08, 12),
+    measured=PairedGain(0.05, 0.03, 0.07, 12),
     before=-1.0,
     after=-0.95,
     overlap=Overlap(*[frozenset()] * 4),
     learnt=9,
     usable=9,
-    budget=Budget(17, 12, 1, 17, 0.5),
+    budget=LoraBudget(17, 12, 1, 17, 0.5),
     model="tiny",
     too_long=0,
     val=12,
     advised=(
-        Advised("line 1", "lamps1.example", "keep", pull=Pull(-0.5, 0.25)),
-        Advised("line 2", "lamps2.example", "inspect", "value_not_in_input", ("title",)),
+        ExampleAdvice("line 1", "lamps1.example", "keep", pull=GradientLikeness(-0.5, 0.25)),
+        ExampleAdvice("line 2", "lamps2.example", "inspect", "value_not_in_input", ("title",)),
     ),
 )
 
@@ -250,7 +250,7 @@ def test_a_part_of_a_training_that_gains_nothing_decides_nothing(
 ) -> None:
     found = replace(
         FOUND,
-        gain=Gain((low + high) / 2, low, high, 12),
+        gain=PairedGain((low + high) / 2, low, high, 12),
         budget=replace(FOUND.budget, steps=steps),
     )
     said, reason = task_preview.decide_by_nats(found, 0.01)

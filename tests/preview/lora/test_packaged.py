@@ -24,7 +24,7 @@ from sem.lm.local import model as models
 from sem.package.export import bundle
 from sem.preview.lora import bench, lora, packaged
 from sem.preview.result import task_preview
-from sem.preview.result.preview_run import Options
+from sem.preview.result.preview_run import PreviewOptions
 from sem.train.rows import data
 from sem.train.run import plan
 from tests.preview.linear.test_kept import ended, killed, timeless
@@ -35,7 +35,7 @@ SCRIPT = SCRIPTS / "preview_run.py"
 
 def lineage(project: Project) -> dict[str, Any]:
     base, frozen = (
-        bench.here(project, project.base_model_id),
+        bench.find_local_weights(project, project.base_model_id),
         snapshot.load_snapshot(project, None),
     )
     return {
@@ -79,15 +79,17 @@ def package(cut_toy: Project, tiny_model: Path) -> Path:
     return folder
 
 
-def opened(project: Project, folder: Path) -> packaged.Package:
-    return packaged.read_start_package(project, folder, bench.here(project, project.base_model_id))
+def opened(project: Project, folder: Path) -> packaged.StartPackage:
+    return packaged.read_start_package(
+        project, folder, bench.find_local_weights(project, project.base_model_id)
+    )
 
 
 def test_its_weights_take_the_place_of_the_base_models(cut_toy, package, tmp_path) -> None:
     found = opened(cut_toy, package)
-    made = bench.prepared(cut_toy, cut_toy.base_model_id, tmp_path / "w", found)
-    plain = bench.prepared(cut_toy, cut_toy.base_model_id, tmp_path / "w")
-    ours, theirs = (dict(bench.fresh(one).named_parameters()) for one in (made, plain))
+    made = bench.prepare_bench(cut_toy, cut_toy.base_model_id, tmp_path / "w", found)
+    plain = bench.prepare_bench(cut_toy, cut_toy.base_model_id, tmp_path / "w")
+    ours, theirs = (dict(bench.load_fresh_model(one).named_parameters()) for one in (made, plain))
     names = [name for name in theirs if ".lora_" not in name]
     assert names
     assert all((ours[name] == theirs[name] / 2).all() for name in names)
@@ -115,7 +117,9 @@ def only_gguf(folder: Path) -> None:
 
 def edited(name: str, change: dict[str, Any]) -> Any:
     def edit(folder: Path) -> None:
-        files.write_file(folder / name, jsonio.pretty(files.read_json(folder / name) | change))
+        files.write_file(
+            folder / name, jsonio.pretty_json(files.read_json(folder / name) | change)
+        )
 
     return edit
 
@@ -241,9 +245,11 @@ def test_weights_of_another_shape_are_refused_when_they_are_put_in(
     cut_toy, package, tmp_path
 ) -> None:
     fewer_tensors(package)
-    made = bench.prepared(cut_toy, cut_toy.base_model_id, tmp_path / "w", opened(cut_toy, package))
+    made = bench.prepare_bench(
+        cut_toy, cut_toy.base_model_id, tmp_path / "w", opened(cut_toy, package)
+    )
     with pytest.raises(SemError) as caught:
-        bench.fresh(made)
+        bench.load_fresh_model(made)
     assert caught.value.message == f"{package}: model.norm.weight is not in both models"
 
 
@@ -273,7 +279,7 @@ def test_a_package_for_rows_with_classes_is_refused(package, tmp_path, cut_toy) 
 
 
 def test_another_package_is_another_question(cut_toy, package) -> None:
-    options = Options(package / "manifest.json", baseline=package)
+    options = PreviewOptions(package / "manifest.json", baseline=package)
     found = opened(cut_toy, package)
     seal(package, lineage(cut_toy) | {"adapter": "1"})
     names = [
@@ -283,7 +289,7 @@ def test_another_package_is_another_question(cut_toy, package) -> None:
     assert len(set(names)) == 3
 
 
-def of_another_snapshot(project: Project, folder: Path, count: int) -> packaged.Package:
+def of_another_snapshot(project: Project, folder: Path, count: int) -> packaged.StartPackage:
     """Return a package that has learnt the first `count` val rows, and one row that nobody else
     has.
     """
@@ -291,7 +297,7 @@ def of_another_snapshot(project: Project, folder: Path, count: int) -> packaged.
     rows = [one.as_json() for one in frozen.examples("val")][:count]
     own = {"id": "x", "task": "price", "input_text": "a kettle", "output_json": {}, "meta": {}}
     files.write_rows(folder / "train.v9.jsonl", [*rows, own])
-    return packaged.Package(folder, "run", "0", Snapshot(9, folder, {"version": 9}))
+    return packaged.StartPackage(folder, "run", "0", Snapshot(9, folder, {"version": 9}))
 
 
 def test_val_rows_that_the_package_has_learnt_are_left_out(cut_toy, tmp_path) -> None:
@@ -303,7 +309,7 @@ def test_val_rows_that_the_package_has_learnt_are_left_out(cut_toy, tmp_path) ->
     assert 0 < len(tested) < len(val)
     assert val[0] not in tested
     assert all(one in val for one in tested)
-    same = packaged.Package(tmp_path, "run", "0", frozen)
+    same = packaged.StartPackage(tmp_path, "run", "0", frozen)
     assert lora._learnt_before(same, frozen, val) == ((), val)
     with pytest.raises(SemError) as caught:
         lora._learnt_before(of_another_snapshot(cut_toy, tmp_path, 99), frozen, val)
@@ -324,7 +330,7 @@ def exported() -> tuple[Project, Path]:
         compare.read_comparison(project, made.id, BASE, "test", None)
     )
     report.write_report(project.reports / made.id, found)
-    return project, bundle.export(project, made, [])
+    return project, bundle.build_package(project, made, [])
 
 
 @pytest.mark.slow
@@ -365,7 +371,7 @@ def test_a_real_package_is_improved_on_and_a_killed_preview_of_it_goes_on(cut_to
     assert again["new_model"]["starts_from"] == folder.name
     told = again["estimate"]["package"]
     assert (told["run_id"], told["snapshot"], told["val_rows_left_out"]) == (folder.name, "v1", 0)
-    untouched = bench.prepared(project, project.base_model_id, cut_toy.root / "w")
+    untouched = bench.prepare_bench(project, project.base_model_id, cut_toy.root / "w")
     model = bench.train_from_start(untouched, [], 0)
     plain = bench.answer_likelihoods(untouched.job, model, encoded(project, untouched))
     assert told["token_probability"] > 1.02 * math.exp(sum(plain) / len(plain))  # it has learnt

@@ -60,7 +60,7 @@ def test_our_document_of_the_legacy_output_is_the_shipped_one(legacy, shipped) -
     timed["pipeline_metadata"]["timestamp"] = shipped["metadata"]["timestamp"]
     evaluated = shipped["evaluation_results"]["evaluation_timestamp"]
     timed["evaluation_metadata"]["evaluation_timestamp"] = evaluated
-    made = zk.document(timed, shipped["metadata"]["pipeline_version"])
+    made = zk.build_zk_document(timed, shipped["metadata"]["pipeline_version"])
     made["attestation"]["hash_tree_root"] = shipped["attestation"]["hash_tree_root"]
     made["contributor_info"] = {
         name: value

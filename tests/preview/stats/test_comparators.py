@@ -7,7 +7,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportions
 
 from sem.core.errors import SemError
 from sem.preview.result import acceptance
-from sem.preview.result.acceptance import Sides
+from sem.preview.result.acceptance import SideValues
 
 
 def draws(rng: np.random.Generator, kind: str, n: int, lift: float) -> list[float]:
@@ -28,8 +28,8 @@ def test_no_difference_is_called_better_rarely_and_a_large_one_always(family) ->
         rng = np.random.default_rng(seed)
         before, same = draws(rng, family, 150, 0.0), draws(rng, family, 150, 0.0)
         better = draws(rng, family, 150, 0.9 if family == "rank_or_ordinal" else 0.45)
-        called += acceptance.compare_by_family(family, Sides(before, same), seed=seed).passed
-        found += acceptance.compare_by_family(family, Sides(before, better), seed=seed).passed
+        called += acceptance.compare_by_family(family, SideValues(before, same), seed=seed).passed
+        found += acceptance.compare_by_family(family, SideValues(before, better), seed=seed).passed
     # 5 expected of the one-sided ones; 99 % of binomials are below 11.
     assert called <= 10
     assert found >= 95
@@ -37,7 +37,7 @@ def test_no_difference_is_called_better_rarely_and_a_large_one_always(family) ->
 
 def test_a_proportion_agrees_with_statsmodels() -> None:
     before, after = [1.0] * 40 + [0.0] * 60, [1.0] * 70 + [0.0] * 80
-    found = acceptance.compare_by_family("proportion", Sides(before, after))
+    found = acceptance.compare_by_family("proportion", SideValues(before, after))
     _, p = proportions_ztest([70, 40], [150, 100], alternative="larger")
     low, high = confint_proportions_2indep(70, 150, 40, 100, method="wald")
     assert (found.p, found.low, found.high) == pytest.approx((p, low, high))
@@ -46,7 +46,7 @@ def test_a_proportion_agrees_with_statsmodels() -> None:
 def test_means_agree_with_welch_and_cohen() -> None:
     rng = np.random.default_rng(3)
     before, after = rng.normal(0, 1, 50), rng.normal(0.8, 2, 70)
-    found = acceptance.compare_by_family("continuous", Sides(before.tolist(), after.tolist()))
+    found = acceptance.compare_by_family("continuous", SideValues(before.tolist(), after.tolist()))
     p = stats.ttest_ind(after, before, equal_var=False, alternative="greater").pvalue
     pooled = np.sqrt((49 * before.var(ddof=1) + 69 * after.var(ddof=1)) / 118)
     assert found.p == pytest.approx(p)
@@ -56,7 +56,7 @@ def test_means_agree_with_welch_and_cohen() -> None:
 
 def test_ranks_agree_with_their_definition() -> None:
     before, after = [1.0, 2, 2, 3], [2.0, 3, 4, 5, 5]
-    found = acceptance.compare_by_family("rank_or_ordinal", Sides(before, after))
+    found = acceptance.compare_by_family("rank_or_ordinal", SideValues(before, after))
     wins = sum((a > b) - (a < b) for a in after for b in before)
     assert found.effect == pytest.approx(wins / 20)
 
@@ -66,15 +66,17 @@ def test_units_that_belong_together_widen_the_interval() -> None:
     whole = np.repeat(rng.normal(1, 1, 20), 10)
     after = (whole + 0.5).tolist()
     units = np.repeat(np.arange(20), 10).tolist()
-    alone = acceptance.compare_by_family("zero_inflated_continuous", Sides(whole.tolist(), after))
+    alone = acceptance.compare_by_family(
+        "zero_inflated_continuous", SideValues(whole.tolist(), after)
+    )
     tied = acceptance.compare_by_family(
-        "zero_inflated_continuous", Sides(whole.tolist(), after, units, units)
+        "zero_inflated_continuous", SideValues(whole.tolist(), after, units, units)
     )
     assert tied.high - tied.low > 2 * (alone.high - alone.low)
 
 
 def test_a_difference_below_the_least_effect_does_not_pass() -> None:
-    sides = Sides([0.0, 1.0] * 500, [0.0, 1.0, 1.0, 1.0] * 250)
+    sides = SideValues([0.0, 1.0] * 500, [0.0, 1.0, 1.0, 1.0] * 250)
     assert acceptance.compare_by_family("proportion", sides, 0.2).passed
     assert not acceptance.compare_by_family("proportion", sides, 0.3).passed
 
@@ -90,5 +92,5 @@ def test_a_difference_below_the_least_effect_does_not_pass() -> None:
 )
 def test_what_cannot_be_compared_is_refused(family, before, after, message) -> None:
     with pytest.raises(SemError) as caught:
-        acceptance.compare_by_family(family, Sides(before, after))
+        acceptance.compare_by_family(family, SideValues(before, after))
     assert caught.value.message == message

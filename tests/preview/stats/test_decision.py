@@ -7,7 +7,7 @@ import pytest
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.preview.stats import decision
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.stats.paired_gain import PairedGain
 
 KNOWN = {
     "log_width": 1.0,
@@ -28,7 +28,7 @@ CURVE = {
 @pytest.fixture
 def fitted(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(decision, "CURVE", tmp_path / "curve.json")
-    files.write_file(tmp_path / "curve.json", jsonio.pretty(CURVE))
+    files.write_file(tmp_path / "curve.json", jsonio.pretty_json(CURVE))
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def unfitted(tmp_path, monkeypatch) -> None:
     ],
 )
 def test_an_interval_wider_than_the_decision_abstains(low, mean, high, word, reason) -> None:
-    found = decision.decide_gain(Gain(mean / 100, low / 100, high / 100, 900))
+    found = decision.decide_gain(PairedGain(mean / 100, low / 100, high / 100, 900))
     assert found.word == word
     assert reason in found.reason
 
 
 def test_without_a_fitted_curve_there_is_no_confidence_and_no_widening(unfitted) -> None:
-    assert decision.confidence(KNOWN) == (None, "not_fitted: curve.json is missing")
-    gain = Gain(0.1, 0.05, 0.15, 100)
+    assert decision.compute_confidence(KNOWN) == (None, "not_fitted: curve.json is missing")
+    gain = PairedGain(0.1, 0.05, 0.15, 100)
     assert decision.widen_gain(gain, 0.5) == gain
 
 
@@ -69,38 +69,38 @@ def test_without_a_fitted_curve_there_is_no_confidence_and_no_widening(unfitted)
 def test_how_much_is_told_only_where_it_was_near_in_the_backtest(
     fitted, share, word, told, reason
 ) -> None:
-    found = decision.size(KNOWN | {"share_used": share}, word)
+    found = decision.decide_size_claim(KNOWN | {"share_used": share}, word)
     assert found == {"told": told, "reason": reason}
 
 
 def test_without_a_backtest_the_size_is_not_told(unfitted) -> None:
-    assert decision.size(KNOWN, "improves") == {
+    assert decision.decide_size_claim(KNOWN, "improves") == {
         "told": False,
         "reason": "not_fitted: curve.json is missing",
     }
 
 
 def test_the_curve_is_logistic(fitted) -> None:
-    chance, why = decision.confidence(KNOWN)
+    chance, why = decision.compute_confidence(KNOWN)
     assert chance == pytest.approx(1 / (1 + 2.718281828 ** -(0.5 - 1.0 + 1.0)))
     assert why == ""
 
 
 def test_outside_its_range_the_curve_says_so_and_goes_no_further(fitted) -> None:
-    within, _ = decision.confidence(KNOWN | {"log_width": 3.0})
-    beyond, why = decision.confidence(KNOWN | {"log_width": 9.0})
+    within, _ = decision.compute_confidence(KNOWN | {"log_width": 3.0})
+    beyond, why = decision.compute_confidence(KNOWN | {"log_width": 9.0})
     assert beyond == within
     assert why == "outside_the_backtest: log_width"
 
 
 def test_a_curve_of_other_features_is_refused(fitted) -> None:
     with pytest.raises(SemError) as caught:
-        decision.confidence({"log_width": 1.0})
+        decision.compute_confidence({"log_width": 1.0})
     assert caught.value.message == "curve.json weighs share_used, which is not measured"
 
 
 def test_intervals_are_widened_in_squares_and_more_for_what_was_not_seen(fitted) -> None:
-    gain = Gain(0.2, 0.16, 0.24, 100)
+    gain = PairedGain(0.2, 0.16, 0.24, 100)
     found = decision.widen_gain(gain, 0.0)
     assert found.low == pytest.approx(0.2 - (0.04**2 + 0.01**2 + 0.02**2) ** 0.5)
     by = {"points": 0.0, "share": 0.0, "unseen_points": 3.0, "unseen_share": 0.0}
@@ -109,7 +109,7 @@ def test_intervals_are_widened_in_squares_and_more_for_what_was_not_seen(fitted)
 
 
 def test_where_nothing_was_learnt_nothing_is_widened(fitted) -> None:
-    nothing = Gain(0.0, 0.0, 0.0, 900)
+    nothing = PairedGain(0.0, 0.0, 0.0, 900)
     assert decision.widen_gain(nothing, 0.0) == nothing
     assert decision.decide_gain(decision.widen_gain(nothing, 0.0)).word == "does_not_improve"
 

@@ -7,7 +7,7 @@ import pytest
 from sem.core import files
 from sem.core.errors import SemError
 from sem.preview.stats import deltaone
-from sem.preview.stats.deltaone import Measured, MetricDelta, Rule
+from sem.preview.stats.deltaone import AcceptanceRule, MetricDelta, MetricMeasurement
 
 BEFORE = {"accuracy": 0.85, "precision": 0.83, "recall": 0.87, "f1": 0.85, "auroc": 0.91}
 AFTER = {"accuracy": 0.88, "precision": 0.86, "recall": 0.89, "f1": 0.87, "auroc": 0.93}
@@ -22,9 +22,9 @@ def deltas(before=BEFORE, after=AFTER) -> dict[str, MetricDelta]:
 
 def test_the_formulas_give_the_published_figures() -> None:
     assert deltaone.metric_deltas(BEFORE, AFTER)["delta_one_score"] == pytest.approx(0.024)
-    assert deltaone.relative(deltas()) == pytest.approx(0.027987, abs=5e-7)
+    assert deltaone.mean_relative_delta(deltas()) == pytest.approx(0.027987, abs=5e-7)
     weights = {"accuracy": 3.0, "auroc": 1.0}
-    assert deltaone.mean(deltas(), weights) == pytest.approx((3 * 0.03 + 0.02) / 4)
+    assert deltaone.mean_absolute_delta(deltas(), weights) == pytest.approx((3 * 0.03 + 0.02) / 4)
 
 
 def test_improvement_is_a_boolean_and_lists_say_which() -> None:
@@ -69,37 +69,37 @@ def test_metrics_that_cannot_be_compared_are_refused(before, after, message) -> 
 @pytest.mark.parametrize("weights", [{}, {"accuracy": 0}, {"nope": 1}, {"accuracy": -1, "f1": 2}])
 def test_weights_that_weigh_nothing_are_refused(weights) -> None:
     with pytest.raises(SemError, match="weights of DeltaOne"):
-        deltaone.mean(deltas(), weights)
+        deltaone.mean_absolute_delta(deltas(), weights)
 
 
-def side(value: float, n: int = 2_000, of: str = HASH) -> Measured:
-    return Measured(f"run-{value}", "model", value, n, of)
+def side(value: float, n: int = 2_000, of: str = HASH) -> MetricMeasurement:
+    return MetricMeasurement(f"run-{value}", "model", value, n, of)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "rule", "last", "reason"),
     [
-        (side(0.80), side(0.86), Rule(), None, "accepted"),
-        (side(0.80, 799), side(0.86), Rule(), None, "insufficient_samples"),
-        (side(0.80), side(0.86, 799), Rule(), None, "insufficient_samples"),
-        (side(0.80, of="sha256:b"), side(0.86), Rule(), None, "dataset_hash_mismatch"),
+        (side(0.80), side(0.86), AcceptanceRule(), None, "accepted"),
+        (side(0.80, 799), side(0.86), AcceptanceRule(), None, "insufficient_samples"),
+        (side(0.80), side(0.86, 799), AcceptanceRule(), None, "insufficient_samples"),
+        (side(0.80, of="sha256:b"), side(0.86), AcceptanceRule(), None, "dataset_hash_mismatch"),
         (
             side(0.80),
             side(0.86),
-            Rule(active_hashes=frozenset("x")),
+            AcceptanceRule(active_hashes=frozenset("x")),
             None,
             "dataset_hash_not_in_active_spec",
         ),
         (
             side(0.80),
             side(0.86),
-            Rule(),
+            AcceptanceRule(),
             NOW - timedelta(hours=23),
             "cooldown_active_until_2026-11-21T13:00:00+00:00",
         ),
-        (side(0.80), side(0.86), Rule(), NOW - timedelta(hours=24), "accepted"),
-        (side(0.80), side(0.809), Rule(), None, "delta_below_threshold"),
-        (side(0.80), side(0.82), Rule(), None, "not_statistically_significant"),
+        (side(0.80), side(0.86), AcceptanceRule(), NOW - timedelta(hours=24), "accepted"),
+        (side(0.80), side(0.809), AcceptanceRule(), None, "delta_below_threshold"),
+        (side(0.80), side(0.82), AcceptanceRule(), None, "not_statistically_significant"),
     ],
 )
 def test_production_gives_its_reason(before, after, rule, last, reason) -> None:

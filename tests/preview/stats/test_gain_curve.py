@@ -5,13 +5,13 @@ import math
 import pytest
 
 from sem.preview.linear import estimate
-from sem.preview.linear.estimate import Step
-from sem.preview.stats.paired_gain import Gain
+from sem.preview.linear.estimate import LadderRung
+from sem.preview.stats.paired_gain import PairedGain
 
 
-def steps(law, rows=(250, 500, 1_000), error: float = 0.002) -> list[Step]:
+def steps(law, rows=(250, 500, 1_000), error: float = 0.002) -> list[LadderRung]:
     wide = estimate.HALF * error
-    return [Step(n, Gain(law(n), law(n) - wide, law(n) + wide, 2_000)) for n in rows]
+    return [LadderRung(n, PairedGain(law(n), law(n) - wide, law(n) + wide, 2_000)) for n in rows]
 
 
 def power(height: float, c: float, m: float = 1_000):
@@ -20,21 +20,21 @@ def power(height: float, c: float, m: float = 1_000):
 
 def test_nothing_is_extrapolated_where_all_rows_were_learnt_from() -> None:
     found = steps(power(0.2, 0.5))
-    assert estimate.grown(found, 1_000, 1_000) == found[-1].gain
+    assert estimate.estimate_full_gain(found, 1_000, 1_000) == found[-1].gain
 
 
 @pytest.mark.parametrize("c", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize("height", [0.3, -0.3])
 def test_a_power_law_is_continued_within_its_interval(c, height) -> None:
     law = power(height, c)
-    found = estimate.grown(steps(law), 1_000, 8_000)
+    found = estimate.estimate_full_gain(steps(law), 1_000, 8_000)
     assert found.low < law(8_000) < found.high
     assert found.mean == pytest.approx(law(8_000), rel=0.15)
 
 
 def test_the_further_the_wider_and_never_steeper_than_the_rows() -> None:
     found = steps(power(0.2, 0.5))
-    gains = [estimate.grown(found, 1_000, total) for total in (1_500, 3_000, 10_000)]
+    gains = [estimate.estimate_full_gain(found, 1_000, total) for total in (1_500, 3_000, 10_000)]
     assert [g.width for g in gains] == sorted(g.width for g in gains)
     for gain, total in zip(gains, (1_500, 3_000, 10_000), strict=True):
         assert 1 <= gain.mean / found[-1].gain.mean <= total / 1_000
@@ -57,6 +57,6 @@ def test_one_rung_is_enough_and_its_interval_says_how_little_it_knows() -> None:
 
 
 def test_no_gain_stays_none() -> None:
-    found = estimate.grown(steps(lambda n: 0.0), 1_000, 50_000)
+    found = estimate.estimate_full_gain(steps(lambda n: 0.0), 1_000, 50_000)
     assert found.mean == 0
     assert found.low < 0 < found.high

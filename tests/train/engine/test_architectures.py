@@ -24,7 +24,7 @@ from sem.train.engine import adapters, loss
 from sem.train.engine.batches import Collator
 from sem.train.fast import head
 from sem.train.recipe import Lora, Recipe
-from sem.train.rows.data import Row
+from sem.train.rows.data import TrainingRow
 from sem.train.run import memory, plan, preflight
 
 LORA = Recipe(lora=Lora(rank=4, alpha=8))
@@ -45,12 +45,12 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: make_base(root / kind, kind) for kind in KINDS}
 
 
-def row(base: Path) -> tuple[Row, chat.Chat]:
+def row(base: Path) -> tuple[TrainingRow, chat.Chat]:
     """Return a row as training writes it for `base`."""
     speaker = chat.load_chat(base)
     prompt = speaker.prompt_ids("Be brief.", "Mug 1\nPrice $1.50")
     answer = speaker.answer_ids('{"price":1.5,"title":"Mug 1"}')
-    return Row("r", (*prompt, *answer), len(prompt)), speaker
+    return TrainingRow("r", (*prompt, *answer), len(prompt)), speaker
 
 
 @pytest.mark.parametrize("kind", TRAINED)
@@ -71,23 +71,23 @@ def test_a_full_fine_tune_has_it_as_well(bases, kind) -> None:
 @pytest.mark.parametrize("kind", TRAINED)
 def test_all_linear_is_every_linear_layer_but_the_head(bases, kind) -> None:
     # Before: phi3 33 % of the linear weights, glm 56 %, opt 38 %, phi 29 %, lfm2 13 %.
-    model = models.skeleton(bases[kind])
+    model = models.load_skeleton(bases[kind])
     last = model.get_output_embeddings()
     linear = {
         name
         for name, layer in model.named_modules()
         if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not last
     }
-    wrapped = adapters.wrap(model, LORA).get_base_model()
+    wrapped = adapters.prepare_trainable_model(model, LORA).get_base_model()
     around = {name for name, layer in wrapped.named_modules() if hasattr(layer, "lora_A")}
     assert around == linear
-    assert adapters.adapted_share(models.skeleton(bases[kind]), "all-linear")[2] == 1.0
+    assert adapters.adapted_share(models.load_skeleton(bases[kind]), "all-linear")[2] == 1.0
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_what_all_linear_cannot_reach_is_refused_with_a_way_out(bases, kind) -> None:
     with pytest.raises(SemError, match=REFUSED[kind]) as caught:
-        adapters.wrap(models.skeleton(bases[kind]), LORA)
+        adapters.prepare_trainable_model(models.load_skeleton(bases[kind]), LORA)
     assert "method: full" in caught.value.hint
 
 
@@ -107,7 +107,7 @@ SHARES = [
 def test_attention_is_what_stands_in_a_module_called_so(bases, kind, attention, qv) -> None:
     # Before: a table of names; LFM2's out_proj of a convolution was adapted for that of attention.
     for wanted, count in (("attention", attention), ("qv", qv)):
-        model = models.skeleton(bases[kind])
+        model = models.load_skeleton(bases[kind])
         if count is None:
             with pytest.raises(SemError, match=f"lora.targets: {wanted}"):
                 adapters.linear_targets(model, wanted)
@@ -117,7 +117,7 @@ def test_attention_is_what_stands_in_a_module_called_so(bases, kind, attention, 
 
 def test_an_encoder_decoder_is_asked_as_well(tmp_path: Path) -> None:
     base = make_t5(tmp_path)
-    model = models.skeleton(base)
+    model = models.load_skeleton(base)
     assert adapters.linear_targets(model, "all-linear") == [
         "k",
         "o",
@@ -130,7 +130,7 @@ def test_an_encoder_decoder_is_asked_as_well(tmp_path: Path) -> None:
     assert adapters.linear_targets(model, "qv") == ["q", "v"]
     speaker = chat.load_chat(base)
     prompt, answer = speaker.prompt_ids("a", "b"), speaker.answer_ids("yes")
-    example = Row("r", (*prompt, *answer), len(prompt))
+    example = TrainingRow("r", (*prompt, *answer), len(prompt))
     own, ours, _ = preflight.compare_losses(base, LORA, example, speaker)
     assert abs(ours - own) <= 1e-5 * own
 
@@ -138,8 +138,8 @@ def test_an_encoder_decoder_is_asked_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "opt", "lfm2", "phi3"])
 def test_memory_is_forecast_from_the_weights_that_are_trained(bases, kind) -> None:
     model = models.load_model(bases[kind], "float32")
-    counted = adapters.trained_weights(models.skeleton(bases[kind]), LORA)
-    wrapped = adapters.wrap(model, LORA)
+    counted = adapters.trained_weights(models.load_skeleton(bases[kind]), LORA)
+    wrapped = adapters.prepare_trainable_model(model, LORA)
     assert counted == sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
 
 
@@ -157,10 +157,10 @@ def odd_model(change: Any) -> Any:
 
 
 FINISHES = [
-    (lambda x: x, head.Finish()),
-    (lambda x: x / 8, head.Finish(scale=0.125)),
-    (lambda x: torch.tanh(x / 30) * 30, head.Finish(cap=30.0)),
-    (lambda x: torch.tanh(x * 0.5 / 4) * 4, head.Finish(scale=0.5, cap=4.0)),
+    (lambda x: x, head.HeadScaling()),
+    (lambda x: x / 8, head.HeadScaling(scale=0.125)),
+    (lambda x: torch.tanh(x / 30) * 30, head.HeadScaling(cap=30.0)),
+    (lambda x: torch.tanh(x * 0.5 / 4) * 4, head.HeadScaling(scale=0.5, cap=4.0)),
 ]
 
 
@@ -198,7 +198,7 @@ def test_asking_leaves_a_training_model_as_it_was() -> None:
 def test_merging_a_transposed_layer_is_what_the_adapter_computes(bases, tmp_path) -> None:
     # GPT-2 holds its weights as (in, out).
     recipe = replace(LORA, lora=replace(LORA.lora, dora=True))
-    model = adapters.wrap(models.load_model(bases["gpt2"], "float32"), recipe)
+    model = adapters.prepare_trainable_model(models.load_model(bases["gpt2"], "float32"), recipe)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
@@ -214,7 +214,7 @@ def named(project: Any, base: Path) -> None:
     """Make `base` the base model of `project`'s task; train.yaml then asks for nothing."""
     files.write_file(project.root / "configs/toy/train.yaml", "learning_rate: 1e-3\n")
     spec = SPEC | {"base_model_id": str(base)}
-    files.write_file(project.root / "configs/toy/tasks/price.json", jsonio.pretty(spec))
+    files.write_file(project.root / "configs/toy/tasks/price.json", jsonio.pretty_json(spec))
 
 
 WHOLE = ["gpt2"]

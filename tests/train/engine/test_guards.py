@@ -156,7 +156,7 @@ def steps_in(made) -> int:
 def test_two_starts_of_one_run_are_one_run(prepared_toy) -> None:
     project, made = prepared_toy
     path = made.folder.parent / f".{made.id}.lock"
-    with files.lock(path, "held"), pytest.raises(SemError, match="run"):
+    with files.lock_file(path, "held"), pytest.raises(SemError, match="run"):
         plan.train_prepared(project, made, resume=False)
 
 
@@ -171,7 +171,7 @@ def test_the_forecast_grows_with_what_costs_memory(cut_toy, tiny_model) -> None:
     assert total(micro_batch=4) > usual
     assert total(method="full", lora=Lora()) > usual
     assert total(gradient_checkpointing=True) < usual
-    assert memory.parameters(tiny_model) == sum(
+    assert memory.count_parameters(tiny_model) == sum(
         p.numel() for p in trainer.adapters.models.load_model(tiny_model, "float32").parameters()
     )
 
@@ -197,5 +197,5 @@ def test_a_card_of_24_gib_is_held_to_22_and_others_to_nothing(card, gib, limit) 
     from sem.train.recipe import Checks, Recipe
 
     machine = Hardware("cuda", card, gib, 8, "bfloat16")
-    assert memory.limit(Recipe(), machine) == limit
-    assert memory.limit(Recipe(checks=Checks(memory_gib=10.0)), machine) == 10.0
+    assert memory.memory_limit_gib(Recipe(), machine) == limit
+    assert memory.memory_limit_gib(Recipe(checks=Checks(memory_gib=10.0)), machine) == 10.0

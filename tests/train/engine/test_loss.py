@@ -10,8 +10,8 @@ from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.train.engine import loss, trainer
 from sem.train.engine.batches import IGNORED, Collator
-from sem.train.rows.data import Row
-from sem.train.rows.pairs import Pair
+from sem.train.rows.data import TrainingRow
+from sem.train.rows.pairs import PreferencePair
 
 PAD = 0
 
@@ -21,22 +21,22 @@ def tiny(tiny_model: Path):
     return models.load_model(tiny_model, "float32")
 
 
-def rows(count: int, seed: int = 0) -> list[Row]:
+def rows(count: int, seed: int = 0) -> list[TrainingRow]:
     made = torch.Generator().manual_seed(seed)
     sizes = torch.randint(9, 40, (count,), generator=made).tolist()
     ids = [torch.randint(3, 300, (size,), generator=made).tolist() for size in sizes]
-    return [Row(f"r{n}", tuple(each), len(each) // 2) for n, each in enumerate(ids)]
+    return [TrainingRow(f"r{n}", tuple(each), len(each) // 2) for n, each in enumerate(ids)]
 
 
 def batch(found) -> dict:
     return Collator(PAD)([trainer.collator_record(n, row) for n, row in enumerate(found)])
 
 
-def pairs(count: int) -> list[Pair]:
+def pairs(count: int) -> list[PreferencePair]:
     made = []
     for n, (good, other) in enumerate(zip(rows(count), rows(count, seed=1), strict=True)):
         bad = replace(good, ids=(*good.ids[: good.prompt], *other.ids[other.prompt :]))
-        made.append(Pair(f"p{n}", good, bad))
+        made.append(PreferencePair(f"p{n}", good, bad))
     return made
 
 
@@ -86,7 +86,7 @@ def test_dpo_is_trl_s_own(tiny, tiny_model: Path, tmp_path: Path) -> None:
     with model.disable_adapter():
         both = loss.token_cross_entropy(model, batch(made)).by_sequence().detach().chunk(2)
     found = batch(made) | {"reference": torch.stack(both, dim=1)}
-    ours = loss.dpo(model, found, len(made), 0.3)
+    ours = loss.dpo_loss(model, found, len(made), 0.3)
     columns = {
         "prompt_ids": [list(p.chosen.ids[: p.chosen.prompt]) for p in made],
         "chosen_ids": [list(p.chosen.ids[p.chosen.prompt :]) for p in made],
@@ -122,5 +122,5 @@ def test_orpo_is_its_own_formula(tiny) -> None:
             means.append(torch.stack(taken).mean())
         odds = [mean - torch.log(1 - mean.exp()) for mean in means]
         total += -means[0] - 0.2 * torch.nn.functional.logsigmoid(odds[0] - odds[1])
-    got = loss.orpo(tiny, batch(made), torch.tensor(3.0), 0.2)
+    got = loss.orpo_loss(tiny, batch(made), torch.tensor(3.0), 0.2)
     assert torch.allclose(got.double(), total / 3, atol=1e-5)

@@ -17,7 +17,7 @@ from sem.lm.local.chat import Chat
 from sem.train.engine.batches import IGNORED, Collator, Seq2SeqCollator
 from sem.train.recipe import Recipe
 from sem.train.rows import data, show, token_classes
-from sem.train.rows.data import Row, Writer
+from sem.train.rows.data import RowWriter, TrainingRow
 
 # As Gemma 3's instruct models have it: system text opens the user turn, the model is `model`.
 GEMMA = (
@@ -75,16 +75,16 @@ def speaker(request: Any, tmp_path: Path, tiny_model: Path, t5: Path) -> Chat:
     return chat.load_chat(tmp_path, renderer)
 
 
-def written(speaker: Chat) -> tuple[list[Example], Writer, list[Row]]:
+def written(speaker: Chat) -> tuple[list[Example], RowWriter, list[TrainingRow]]:
     """Four toy pages and their rows."""
     spec = TaskSpec(**SPEC | {"base_model_id": "tiny"})
     pages = [page(shop, 3) for shop in range(4)]
     examples = [Example(f"p{n}", "price", text, answer) for n, (text, answer) in enumerate(pages)]
-    writer = Writer({"price": spec}, speaker, Recipe(max_tokens=4096), SlotFile())
+    writer = RowWriter({"price": spec}, speaker, Recipe(max_tokens=4096), SlotFile())
     return examples, writer, list(data.encode_examples(examples, writer).kept)
 
 
-def batch(rows: list[Row], speaker: Chat) -> dict[str, Any]:
+def batch(rows: list[TrainingRow], speaker: Chat) -> dict[str, Any]:
     records = [
         {"number": n, "ids": r.ids, "prompt": r.prompt, "weights": r.weights}
         for n, r in enumerate(rows)
@@ -120,7 +120,7 @@ def test_the_template_renders_the_whole_alike(speaker: Chat) -> None:
 
 def test_every_learnt_token_is_of_one_class(speaker: Chat) -> None:
     examples, writer, rows = written(speaker)
-    found = show.counts(tuple(rows), {e.id: e for e in examples}, writer)
+    found = show.count_tokens_by_kind(tuple(rows), {e.id: e for e in examples}, writer)
     assert found[show.PROMPT] == sum(row.prompt for row in rows)
     assert sum(found.values()) == sum(row.length for row in rows)
     assert found[token_classes.END] == len(rows)

@@ -34,7 +34,7 @@ def project(toy: Path, t5: Path) -> Project:
     files.write_file(path, json.dumps(spec))
     made = Project.load("toy")
     clean.clean_store(made)
-    snapshot.freeze_snapshot(made, plan.provenance.now())
+    snapshot.freeze_snapshot(made, plan.provenance.utc_now())
     return made
 
 
@@ -73,7 +73,7 @@ def test_the_loss_is_the_model_s_own_on_the_answer(project, t5: Path) -> None:
     assert made.plan()["engine"] == "seq2seq"
     job = plan.load_training_job(project, made)
     model = models.load_model(t5, "float32")
-    batch = trainer.collator(job, model)(trainer.stage_records(job.stages[0])[:5])
+    batch = trainer.build_collator(job, model)(trainer.stage_records(job.stages[0])[:5])
     count = (batch["labels"] != IGNORED).sum()
     names = ("input_ids", "attention_mask", "labels")
     full = model(**{name: batch[name] for name in names}).loss

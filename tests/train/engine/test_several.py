@@ -128,7 +128,7 @@ def project(toy: Path) -> Project:
     given = ["train.lora.dropout=0", "train.micro_batch=1"]
     made = Project.load("toy", given)
     clean.clean_store(made)
-    snapshot.freeze_snapshot(made, plan.provenance.now())
+    snapshot.freeze_snapshot(made, plan.provenance.utc_now())
     return made
 
 

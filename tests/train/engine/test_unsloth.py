@@ -113,7 +113,7 @@ def peer(project: Project, recipe: str) -> Run:
 def test_a_gemma_3_is_trained_as_trl_trains_it(here, tiny_model, tmp_path) -> None:
     base = gemma(tmp_path / "gemma", tiny_model)
     task = here.root / "configs" / "toy" / "tasks" / "price.json"
-    files.write_file(task, jsonio.pretty(SPEC | {"base_model_id": str(base)}))
+    files.write_file(task, jsonio.pretty_json(SPEC | {"base_model_id": str(base)}))
     flat = TRAIN[: TRAIN.index("lora:")]
     plain_trl = peer(here, TRAIN)
     # No answers: unsloth's generate leans on fp16 autocast there, which is of a card only.
@@ -165,7 +165,7 @@ def assert_ours(found: dict[str, object]) -> None:
     # It patches transformers and trl while they are not in use.
     assert found["imported_first"]
     assert "UnslothSFTTrainer.UnslothSFTTrainer" in found["trainer"]
-    assert found["trainer"][1] == "sem.train.engine.trainer.Sealed"
+    assert found["trainer"][1] == "sem.train.engine.trainer.SemTrainerMixin"
     # Though answers were generated in between.
     assert found["left_in_inference"] == 0
 
@@ -210,7 +210,9 @@ def test_a_pattern_of_layers_is_written_by_their_names(tiny_model, tmp_path) -> 
 def test_no_more_positions_are_asked_for_than_the_model_knows(asked, given, prepared_toy) -> None:
     # Beyond them unsloth scales RoPE, and the adapter would be of another base model.
     job = plan.load_training_job(*prepared_toy)
-    assert backend_unsloth.positions(replace(job, recipe=Recipe(max_tokens=asked))) == given
+    assert (
+        backend_unsloth.longest_row_tokens(replace(job, recipe=Recipe(max_tokens=asked))) == given
+    )
 
 
 def test_a_machine_without_unsloth_is_told_so(monkeypatch, tmp_path) -> None:
@@ -219,7 +221,7 @@ def test_a_machine_without_unsloth_is_told_so(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("UNSLOTH_COMPILE_LOCATION", str(tmp_path))
     monkeypatch.setenv("UNSLOTH_DISABLE_STATISTICS", "1")
     with pytest.raises(SemError, match="unsloth is not installed") as caught:
-        backend_unsloth.library()
+        backend_unsloth.import_unsloth()
     assert caught.value.hint == (
         "run `SEM_DEVICE=cuda ./scripts/setup_env.sh`, or set train.engine: trl"
     )

@@ -229,11 +229,11 @@ def test_losses_through_the_head_are_those_of_cross_entropy(tokens) -> None:
 
 def test_a_head_that_learns_or_caps_goes_the_plain_way() -> None:
     model = made("gemma3").get_base_model()
-    assert head.fits(model.lm_head, model.config)
+    assert head.is_supported_head(model.lm_head, model.config)
     model.config.final_logit_softcapping = 30.0
-    assert not head.fits(model.lm_head, model.config)
+    assert not head.is_supported_head(model.lm_head, model.config)
     learning = torch.nn.Linear(4, 9, bias=False)
-    assert not head.fits(learning, made("llama").config)
+    assert not head.is_supported_head(learning, made("llama").config)
 
 
 @pytest.mark.slow

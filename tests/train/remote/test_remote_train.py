@@ -43,7 +43,7 @@ def prepared(toy: Path, server) -> tuple[Project, run.Run]:
     files.write_file(toy / "configs" / "hosts.yaml", json.dumps({"hosts": hosts}))
     project = Project.load("toy")
     clean.clean_store(project)
-    snapshot.freeze_snapshot(project, plan.provenance.now())
+    snapshot.freeze_snapshot(project, plan.provenance.utc_now())
     return project, plan.prepare_training(project, None)
 
 
@@ -67,7 +67,7 @@ def test_a_run_on_a_host_survives_its_client_and_is_the_run_that_is_trained_here
         os.killpg(client.pid, signal.SIGKILL)
     assert not made.is_finished
 
-    assert remote_jobs.attach(project, made, "gpu") == 0
+    assert remote_jobs.follow_remote_job(project, made, "gpu") == 0
     assert remote_jobs.pull_from_host(project, made, "gpu", False) > 0
 
     there = files.sha256_file(made.adapter / "adapter_model.safetensors")

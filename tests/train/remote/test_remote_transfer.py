@@ -12,7 +12,7 @@ from sshd import SSHD, serving
 from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.ssh import Cut
+from sem.core.ssh import ConnectionCutError
 from sem.train.remote import hosts, push, remote_jobs
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.hosts import Host
@@ -65,7 +65,9 @@ def project(tmp_path, monkeypatch) -> Project:
         "hardware": {"device": "cpu"},
     }
     for name in (ID, "20261120-000000-0000"):
-        files.write_file(root / "models/toy/adapters" / name / "run.json", jsonio.pretty(plan))
+        files.write_file(
+            root / "models/toy/adapters" / name / "run.json", jsonio.pretty_json(plan)
+        )
     return Project("toy", root)
 
 
@@ -98,7 +100,7 @@ def finish(folder: Path, text: str = "weights") -> None:
     files.write_file(folder / "metrics.jsonl", '{"step":1}\n')
     adapter = {path.name: files.sha256_file(path) for path in (folder / "adapter").iterdir()}
     facts = {"adapter": adapter, "run_json_sha256": files.sha256_file(folder / "run.json")}
-    files.write_file(folder / "manifest.json", jsonio.pretty(facts))
+    files.write_file(folder / "manifest.json", jsonio.pretty_json(facts))
 
 
 def home(there: Agent) -> Path:
@@ -107,7 +109,7 @@ def home(there: Agent) -> Path:
 
 @NEEDS_SSHD
 def test_what_is_needed_is_sent_once_and_nothing_else(project, target, there, capsys):
-    code = push.push(there, Host("far"), project, target)
+    code = push.push_run(there, Host("far"), project, target)
 
     sent = below(there, f"code/{code}")
     assert {
@@ -133,7 +135,7 @@ def test_what_is_needed_is_sent_once_and_nothing_else(project, target, there, ca
     assert not [p for p in Path(there.folder).rglob("*") if p.name in (".env", "dataset.duckdb")]
 
     assert "(0 bytes were sent)" not in capsys.readouterr().err
-    assert push.push(there, Host("far"), project, target) == code
+    assert push.push_run(there, Host("far"), project, target) == code
     assert "(0 bytes were sent)" in capsys.readouterr().err
 
 
@@ -146,7 +148,7 @@ def test_a_push_that_is_cut_has_no_name_until_it_is_whole(server, there, tmp_pat
     request = {
         "kind": "weights",
         "name": "cut",
-        "listed": push.listed(source, ["large.bin", "small.bin"]),
+        "listed": push.hash_files(source, ["large.bin", "small.bin"]),
     }
     there.ask("hello", {})
     away = Agent(there.far, there.folder, ask_s=5, patience_s=0)
@@ -155,7 +157,7 @@ def test_a_push_that_is_cut_has_no_name_until_it_is_whole(server, there, tmp_pat
             server.reach(between.at)
             between.limit(limit, towards=True)
             threading.Thread(target=stay_away, args=(server, between), daemon=True).start()
-            with pytest.raises((Unreachable, Cut)):
+            with pytest.raises((Unreachable, ConnectionCutError)):
                 away.push(request, source, "cut")
             server.reach(server.port)
         assert not (Path(there.folder) / "models/base/cut").exists()
@@ -177,7 +179,7 @@ def stay_away(server, between: Proxy) -> None:
 @NEEDS_SSHD
 @pytest.mark.usefixtures("few")
 def test_a_finished_run_comes_back_and_a_second_pull_brings_nothing(project, target, there):
-    push.push(there, Host("far"), project, target)
+    push.push_run(there, Host("far"), project, target)
     finish(home(there))
 
     assert remote_jobs.pull_finished_run(there, "toy", target) == 4
@@ -191,7 +193,7 @@ def test_a_finished_run_comes_back_and_a_second_pull_brings_nothing(project, tar
 @NEEDS_SSHD
 @pytest.mark.usefixtures("few")
 def test_a_wrong_hash_is_refused_by_name_and_the_old_files_stay(project, target, there):
-    push.push(there, Host("far"), project, target)
+    push.push_run(there, Host("far"), project, target)
     finish(home(there))
     finish(target.folder, "old")
     before = {p: p.read_bytes() for p in target.folder.rglob("*") if p.is_file()}
@@ -212,7 +214,7 @@ def test_a_wrong_hash_is_refused_by_name_and_the_old_files_stay(project, target,
 @NEEDS_SSHD
 @pytest.mark.usefixtures("few")
 def test_an_unfinished_run_is_not_fetched_but_its_whole_checkpoints_are(project, target, there):
-    push.push(there, Host("far"), project, target)
+    push.push_run(there, Host("far"), project, target)
     from sem.core import manifest
 
     for number in (3, 6):
@@ -229,17 +231,19 @@ def test_an_unfinished_run_is_not_fetched_but_its_whole_checkpoints_are(project,
 @NEEDS_SSHD
 @pytest.mark.usefixtures("few")
 def test_another_run_of_the_same_id_is_refused_and_a_changed_recipe_is_not(project, target, there):
-    push.push(there, Host("far"), project, target)
+    push.push_run(there, Host("far"), project, target)
     path = target.folder / "run.json"
     plan = files.read_json(path)
     change = {"recipe": {"epochs": 5}, "updates": [{"set": {"epochs": 5}}]}
-    files.write_file(path, jsonio.pretty(plan | change))
-    push.push(there, Host("far"), project, target)
+    files.write_file(path, jsonio.pretty_json(plan | change))
+    push.push_run(there, Host("far"), project, target)
     assert files.read_json(home(there) / "run.json")["recipe"] == {"epochs": 5}
 
-    files.write_file(path, jsonio.pretty(plan | {"snapshot": {"version": 1, "sha256": "other"}}))
+    files.write_file(
+        path, jsonio.pretty_json(plan | {"snapshot": {"version": 1, "sha256": "other"}})
+    )
     with pytest.raises(SemError, match=r"run\.json on far is another one"):
-        push.push(there, Host("far"), project, target)
+        push.push_run(there, Host("far"), project, target)
     finish(home(there))
     with pytest.raises(SemError, match=r"run\.json on far is not the one here"):
         remote_jobs.pull_finished_run(there, "toy", target)
@@ -251,10 +255,10 @@ def test_weights_that_the_host_cannot_have_are_told(project, target, there):
     path = target.folder / "run.json"
     plan = files.read_json(path)
     plan["base_model"]["base_model_id"] = "/nowhere/model"
-    files.write_file(path, jsonio.pretty(plan))
+    files.write_file(path, jsonio.pretty_json(plan))
 
     with pytest.raises(SemError, match="far: no base model at /nowhere/model"):
-        push.push(there, Host("far"), project, target)
+        push.push_run(there, Host("far"), project, target)
 
 
 def test_progress_goes_along_only_when_the_host_is_behind(project, target):
@@ -277,7 +281,7 @@ def test_what_looks_like_a_secret_is_not_sent(tmp_path, name):
     files.write_file(tmp_path / name, "s")
 
     with pytest.raises(SemError, match="looks like a secret"):
-        push.listed(tmp_path, [name])
+        push.hash_files(tmp_path, [name])
 
 
 def test_a_run_is_not_sent_to_a_second_host(project, target):
@@ -303,7 +307,7 @@ def test_the_environment_is_made_there_from_the_lock(project, target, there, tmp
         files.write_file(tree / name, (push.ROOT / name).read_bytes())
     files.write_file(tree / "requirements.lock", "# nothing\n")
     names = ["scripts/setup_env.sh", ".env.example", "requirements.lock"]
-    there.push({"kind": "code", "name": "t", "listed": push.listed(tree, names)}, tree, "code")
+    there.push({"kind": "code", "name": "t", "listed": push.hash_files(tree, names)}, tree, "code")
     set_up, work = remote_jobs.host_steps(Host("far", device="cpu"), project, target, "t", False)
     work["argv"][1:] = ["-c", "import sys; print(sys.prefix)"]
     remote_jobs.begin_job(there, "toy", "env", {"steps": [set_up, work]}, False)

@@ -19,7 +19,7 @@ ASKED = ("train.augmented=true",)
 def cut(toy: Path) -> Project:
     project = Project.load("toy", ASKED)
     clean.clean_store(project)
-    snapshot.freeze_snapshot(project, plan.provenance.now())
+    snapshot.freeze_snapshot(project, plan.provenance.utc_now())
     return project
 
 
@@ -31,7 +31,7 @@ def test_without_variants_preparing_says_how_to_make_them(cut) -> None:
 
 
 def test_variants_are_trained_on_and_named_in_the_run(cut) -> None:
-    made = augment.write_variants(cut, None, augment.Wanted(each=4, seed=1)).facts
+    made = augment.write_variants(cut, None, augment.VariantOptions(each=4, seed=1)).facts
     assert made["rows"] > 0
     plain = plan.prepare_training(Project.load("toy"), None)
 
@@ -49,7 +49,7 @@ def test_variants_are_trained_on_and_named_in_the_run(cut) -> None:
 
 
 def test_a_run_refuses_variants_that_are_not_its_own(cut) -> None:
-    augment.write_variants(cut, None, augment.Wanted(each=4, seed=1))
+    augment.write_variants(cut, None, augment.VariantOptions(each=4, seed=1))
     target = plan.prepare_training(cut, None)
     path = cut.processed / "augmented.v1.json"
     facts = json.loads(path.read_text()) | {"rows": 1}

@@ -15,7 +15,7 @@ from sem.train.engine import trainer
 from sem.train.engine.batches import IGNORED, BatchOrder, Collator
 from sem.train.recipe import Recipe
 from sem.train.rows import data, token_classes
-from sem.train.rows.data import Row, Writer
+from sem.train.rows.data import RowWriter, TrainingRow
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,12 @@ def examples(count: int) -> list[Example]:
     return [Example(f"e{i:03}", "price", text, ref) for i, (text, ref) in enumerate(made)]
 
 
-def writer(speaker, tasks, **recipe) -> Writer:
+def writer(speaker, tasks, **recipe) -> RowWriter:
     built = settings.build_settings(Recipe, {"max_tokens": 512, **recipe}, "recipe")
-    return Writer(tasks, speaker, built, SlotFile())
+    return RowWriter(tasks, speaker, built, SlotFile())
 
 
-def batch_of(rows: tuple[Row, ...]) -> dict:
+def batch_of(rows: tuple[TrainingRow, ...]) -> dict:
     return Collator(0)([trainer.collator_record(n, row) for n, row in enumerate(rows)])
 
 
@@ -60,7 +60,7 @@ def test_rows_that_are_too_long_are_named_not_cut(speaker, tasks) -> None:
 def test_no_rows_at_all_are_not_called_too_long() -> None:
     # It said that every one of 0 examples was longer than max_tokens.
     with pytest.raises(SemError, match="train: there are none"):
-        data.check_trainable(data.Rows((), ()), "train")
+        data.check_trainable(data.TrainingRows((), ()), "train")
 
 
 def test_batch_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:

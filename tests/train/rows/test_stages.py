@@ -82,7 +82,7 @@ def test_preference_training_prefers_the_right_answers(cut_toy, method) -> None:
     def margins(folder: Path) -> torch.Tensor:
         model = backend_trl.load_trl_base(job)
         adapters.load_trained_weights(model, folder, job.recipe)
-        batch = trainer.collator(job, model)(trainer.stage_records(stage))
+        batch = trainer.build_collator(job, model)(trainer.stage_records(stage))
         with torch.no_grad():
             chosen, rejected = loss.token_cross_entropy(model.eval(), batch).by_sequence().chunk(2)
         return chosen - rejected
@@ -185,7 +185,7 @@ def test_engines_that_do_not_fit_are_refused(cut_toy) -> None:
         plan.prepare_training(again(cut_toy.root, "train.engine=seq2seq"), None)
     with pytest.raises(SemError, match="load_in_4bit needs a GPU and bitsandbytes"):
         plan.prepare_training(again(cut_toy.root, "train.load_in_4bit=true"), None)
-    assert engines.load_engine("trl") is backend_trl.train
+    assert engines.load_engine("trl") is backend_trl.train_with_trl
 
 
 def test_early_stopping_and_the_best_checkpoint(cut_toy) -> None:

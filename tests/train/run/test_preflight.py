@@ -16,67 +16,69 @@ from sem.lm.weights import weights
 from sem.train import recipe
 from sem.train.engine import loss
 from sem.train.recipe import Checks
-from sem.train.rows.data import Row, Rows
+from sem.train.rows.data import TrainingRow, TrainingRows
 from sem.train.run import plan, preflight
-from sem.train.run.preflight import Subject
+from sem.train.run.preflight import PreflightInputs
 
 
 @pytest.fixture
-def subject(cut_toy) -> Subject:
+def subject(cut_toy) -> PreflightInputs:
     """What the toy project is about to be trained on."""
     base = weights.resolve_weights(cut_toy.base_model_id, cut_toy.root)
     found = plan.view_training_rows(
         cut_toy, snapshot.load_snapshot(cut_toy, None), base, recipe.load_recipe(cut_toy)
     )
     machine = hardware.Hardware("cpu", "a processor", 8.0, 2, "bfloat16")
-    return Subject(
+    return PreflightInputs(
         cut_toy, found.writer, found.examples, found.rows, found.stages, base.folder, machine
     )
 
 
-def with_row(subject: Subject, change: Callable[[Row], Row]) -> Subject:
+def with_row(
+    subject: PreflightInputs, change: Callable[[TrainingRow], TrainingRow]
+) -> PreflightInputs:
     """Return `subject` with its third row changed."""
     kept = list(subject.rows.kept)
     kept[2] = change(kept[2])
-    return replace(subject, rows=Rows(tuple(kept), subject.rows.too_long))
+    return replace(subject, rows=TrainingRows(tuple(kept), subject.rows.too_long))
 
 
-def without_answer(row: Row) -> Row:
+def without_answer(row: TrainingRow) -> TrainingRow:
     return replace(row, ids=row.ids[: row.prompt])
 
 
-def weightless(row: Row) -> Row:
+def weightless(row: TrainingRow) -> TrainingRow:
     return replace(row, weights=(0.0,) * row.trained)
 
 
-def without_end(row: Row) -> Row:
+def without_end(row: TrainingRow) -> TrainingRow:
     return replace(row, ids=row.ids[:-1])
 
 
-def end_unlearnt(row: Row) -> Row:
+def end_unlearnt(row: TrainingRow) -> TrainingRow:
     return replace(row, weights=(1.0,) * (row.trained - 1) + (0.0,))
 
 
-def prompt_learnt(row: Row) -> Row:
+def prompt_learnt(row: TrainingRow) -> TrainingRow:
     return replace(row, prompt=row.prompt - 3)
 
 
-def answer_half_learnt(row: Row) -> Row:
+def answer_half_learnt(row: TrainingRow) -> TrainingRow:
     return replace(row, prompt=row.prompt + 2)
 
 
-def other_prompt(row: Row) -> Row:
+def other_prompt(row: TrainingRow) -> TrainingRow:
     return replace(row, ids=(row.ids[1], *row.ids[1:]))
 
 
 FAULTS = [
     (without_answer, preflight.trained_tokens, "1 rows have none"),
     (weightless, preflight.trained_tokens, "1 rows have none"),
-    (without_end, preflight.end_of_turn, "not the last trained token of 1 rows"),
-    (end_unlearnt, preflight.end_of_turn, "not the last trained token of 1 rows"),
+    (without_end, preflight.check_end_of_turn, "not the last trained token of 1 rows"),
+    (end_unlearnt, preflight.check_end_of_turn, "not the last trained token of 1 rows"),
     (prompt_learnt, preflight.prompt_unlearnt, "the loss sees more or less in 1 rows"),
     (answer_half_learnt, preflight.prompt_unlearnt, "the loss sees more or less in 1 rows"),
-    (other_prompt, preflight.template, "differs in 1 rows"),
+    (other_prompt, preflight.check_template, "differs in 1 rows"),
 ]
 
 
@@ -101,7 +103,7 @@ def test_a_template_that_renders_an_answer_otherwise_is_found(subject) -> None:
         "{{ (' ' + m['content']) if m['role'] == 'assistant' else m['content'] }}",
     )
     other = replace(subject, writer=replace(subject.writer, chat=Chat(tokenizer)))
-    found = preflight.template(other)
+    found = preflight.check_template(other)
     assert found.found == f"differs in {len(subject.rows.kept)} rows"
 
 
@@ -114,19 +116,19 @@ def test_a_begin_of_text_written_twice_is_found(subject) -> None:
     assert preflight.special_tokens(twice).rows == (subject.rows.kept[2].id,)
 
 
-def given(subject: Subject, **changes: Any) -> Subject:
+def given(subject: PreflightInputs, **changes: Any) -> PreflightInputs:
     recipe = replace(subject.recipe, **changes)
     return replace(subject, writer=replace(subject.writer, recipe=recipe))
 
 
 def test_too_many_long_examples_are_found(subject) -> None:
     kept = subject.rows.kept
-    found = preflight.lengths(
-        replace(subject, rows=Rows(kept[:25], tuple(row.id for row in kept[25:])))
+    found = preflight.check_row_lengths(
+        replace(subject, rows=TrainingRows(kept[:25], tuple(row.id for row in kept[25:])))
     )
     assert found.found == "10 of 35 examples exceed max_tokens (28.6%), more than 20.0%"
     assert len(found.rows) == 10
-    assert preflight.lengths(subject).is_ok
+    assert preflight.check_row_lengths(subject).is_ok
 
 
 def test_evidence_that_cleaning_cut_away_is_found(subject) -> None:
@@ -192,9 +194,9 @@ def test_texts_that_hold_control_tokens_are_counted(subject) -> None:
 
 
 def test_a_disk_without_room_is_found(subject, monkeypatch) -> None:
-    assert preflight.disk(subject).is_ok
+    assert preflight.check_disk_space(subject).is_ok
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: Usage())
-    assert not preflight.disk(subject).is_ok
+    assert not preflight.check_disk_space(subject).is_ok
 
 
 class Usage:
@@ -212,15 +214,15 @@ def test_every_check_runs_and_every_one_is_tried_here() -> None:
     tried = {check for _, check, _ in FAULTS}
     others = {
         preflight.special_tokens,
-        preflight.lengths,
+        preflight.check_row_lengths,
         preflight.lost_evidence,
         preflight.memory_fits,
-        preflight.disk,
+        preflight.check_disk_space,
         preflight.control_tokens,
         preflight.own_forward,
         # tests/train/engine/test_architectures.py
         preflight.adapter_reach,
-        preflight.packaging,
+        preflight.check_packaging,
     }
     assert set(preflight.CHECKS) == tried | others
 

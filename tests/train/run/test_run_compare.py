@@ -14,7 +14,7 @@ from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.report import plots
 from sem.train.run import plan, run_compare
-from sem.train.run.run_compare import Side
+from sem.train.run.run_compare import ComparedRun
 
 PLAN = {
     "recipe": {
@@ -37,9 +37,9 @@ PLAN = {
 }
 
 
-def side(name: str, *rows: dict, result: dict | None = None, **changes) -> Side:
+def side(name: str, *rows: dict, result: dict | None = None, **changes) -> ComparedRun:
     logged = tuple({"stage": "examples", "step": n, **row} for n, row in enumerate(rows, 1))
-    return Side(Run(name, Path(name)), {**PLAN, **changes}, logged, result)
+    return ComparedRun(Run(name, Path(name)), {**PLAN, **changes}, logged, result)
 
 
 def figure(found: dict, label: str) -> dict:
@@ -65,7 +65,7 @@ def test_runs_of_one_snapshot_are_comparable(project) -> None:
     found = run_compare.compared_runs(project, sides)
     assert figure(found, "last train loss")["shown"] == ["2.0000", "3.0000"]
     assert figure(found, "best val loss")["shown"] == ["1.5000", "-"]
-    assert run_compare.notes(found) == []
+    assert run_compare.list_comparison_notes(found) == []
 
 
 def test_what_different_snapshots_and_machines_make_incomparable_is_said(project) -> None:
@@ -74,11 +74,11 @@ def test_what_different_snapshots_and_machines_make_incomparable_is_said(project
     rows = ({"loss": 2.0, "tokens_per_second": 5.0},)
     sides = [side("a", *rows, result=result), side("b", *rows, result=result, **there)]
     found = run_compare.compared_runs(project, sides)
-    assert run_compare.notes(found) == [
+    assert run_compare.list_comparison_notes(found) == [
         "Not comparable (different snapshots): last train loss.",
         "Not comparable (different machines): seconds, tokens/s.",
     ]
-    assert run_compare.test_sentence(found["test"][0]) == (
+    assert run_compare.describe_test_result(found["test"][0]) == (
         "b against a on test: not compared: different snapshots"
     )
     assert "| last train loss* | 2.0000 | 2.0000 |" in run_compare.compare_markdown(found)
@@ -88,7 +88,7 @@ def test_weighted_losses_are_not_compared_with_plain_ones(project) -> None:
     weighted = {**PLAN["recipe"], "loss": {"value": 3.0}}
     sides = [side("a", {"loss": 2.0}), side("b", {"loss": 2.0}, recipe=weighted)]
     found = run_compare.compared_runs(project, sides)
-    assert run_compare.notes(found) == [
+    assert run_compare.list_comparison_notes(found) == [
         "Not comparable (different loss weights): last train loss."
     ]
 
@@ -112,7 +112,7 @@ def test_the_page_runs_nothing_asks_for_nothing_and_escapes_what_it_shows(projec
 
 
 def test_a_curve_fills_its_box() -> None:
-    drawn = plots.curves({"a": [(0, 2.0), (10, 1.0)], "b": []})
+    drawn = plots.build_line_plot({"a": [(0, 2.0), (10, 1.0)], "b": []})
     assert drawn["paths"] == {"a": "M0.0 0.0L600.0 200.0", "b": ""}
     assert (drawn["low"], drawn["high"], drawn["most"]) == (1.0, 2.0, 10)
 
@@ -133,7 +133,7 @@ def test_two_real_runs_are_compared_on_test_with_an_interval(toy) -> None:
 
     project = Project.load("toy", ["train.max_steps=3"])
     clean.clean_store(project)
-    snapshot.freeze_snapshot(project, plan.provenance.now())
+    snapshot.freeze_snapshot(project, plan.provenance.utc_now())
     names = []
     for rate in ("1e-2", "1e-4"):
         mine = Project.load("toy", ["train.max_steps=3", f"train.learning_rate={rate}"])

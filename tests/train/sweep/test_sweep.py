@@ -18,7 +18,7 @@ from sem.core.project import Project
 from sem.train.run import plan
 from sem.train.sweep import search, sweep, sweep_points
 from sem.train.sweep.search import Sweep
-from sem.train.sweep.sweep_points import Table, Trained, Tried
+from sem.train.sweep.sweep_points import PointResult, PointRun, SweepTable
 
 SWEEP = "metric: loss\nseeds: [1, 2]\nspace: {learning_rate: [1e-2, 1e-4], lora.rank: [2]}\n"
 COMMAND = [sys.executable, str(ROOT / "scripts/train_sweep.py"), "--sem", "toy"]
@@ -32,17 +32,21 @@ def project(toy: Path) -> Project:
     files.write_file(toy / "configs/toy/sweep.yaml", SWEEP)
     made = Project.load("toy", ["train.val_answers=0", "train.max_steps=3"])
     clean.clean_store(made)
-    snapshot.freeze_snapshot(made, plan.provenance.now())
+    snapshot.freeze_snapshot(made, plan.provenance.utc_now())
     return made
 
 
-def table(*means: tuple[float, float], metric: str = "slot_f1") -> Table:
+def table(*means: tuple[float, float], metric: str = "slot_f1") -> SweepTable:
     """Return a table of points a, b, … with the values of two seeds each."""
     tried = [
-        Tried({"epochs": n}, "complete", (Trained("r", 1, low, 2.0), Trained("r", 2, high, 4.0)))
+        PointResult(
+            {"epochs": n}, "complete", (PointRun("r", 1, low, 2.0), PointRun("r", 2, high, 4.0))
+        )
         for n, (low, high) in enumerate(means)
     ]
-    return Table("toy", "x", Sweep({"epochs": [1]}, metric=metric), {"version": 1}, tuple(tried))
+    return SweepTable(
+        "toy", "x", Sweep({"epochs": [1]}, metric=metric), {"version": 1}, tuple(tried)
+    )
 
 
 def test_a_sweep_trains_every_point_with_every_seed(project) -> None:
@@ -139,7 +143,7 @@ def test_tpe_asks_for_the_same_points_when_it_is_begun_again(tmp_path) -> None:
 
     def tried(journal: Path, most: int) -> list[dict]:
         found = []
-        for asked in search.asked(wanted, journal):
+        for asked in search.propose_points(wanted, journal):
             found.append(asked.point)
             if len(found) > most:
                 # The point under way is lost with its process.
@@ -156,7 +160,7 @@ def test_tpe_asks_for_the_same_points_when_it_is_begun_again(tmp_path) -> None:
 def test_a_point_below_the_median_of_first_seeds_is_pruned(tmp_path) -> None:
     wanted = Sweep({"epochs": [1, 2, 3, 4, 5]}, prune=True)
     hopeless = {}
-    for asked in search.asked(wanted, tmp_path / "j.log"):
+    for asked in search.propose_points(wanted, tmp_path / "j.log"):
         value = {1: 0.5, 2: 0.6, 3: 0.7, 4: 0.1, 5: 0.9}[asked.point["epochs"]]
         hopeless[asked.point["epochs"]] = asked.is_hopeless(value)
         asked.tell(value, "pruned" if hopeless[asked.point["epochs"]] else "complete")
@@ -209,7 +213,7 @@ def test_a_grid_that_is_too_large_or_has_a_range_is_refused() -> None:
     ],
 )
 def test_the_verdict_says_whether_the_best_stands_out(made, said) -> None:
-    assert sweep_points.verdict(made) == said
+    assert sweep_points.describe_best_point(made) == said
 
 
 def test_the_winner_can_be_pasted_into_train_yaml() -> None:

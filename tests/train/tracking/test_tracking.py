@@ -17,7 +17,7 @@ from sem.core.project import Project
 from sem.train.run import plan
 from sem.train.tracking import tracker, tracking
 from sem.train.tracking.tracker import Tracking
-from sem.train.tracking.tracking import Following
+from sem.train.tracking.tracking import OpenTrackers
 
 CANARY = "cnry7f3a91"
 TRAIN = [sys.executable, str(ROOT / "scripts/train_run.py"), "--sem=toy"]
@@ -37,7 +37,7 @@ def prepared(toy: Path) -> tuple[Project, run.Run]:
 
     project = Project.load("toy")
     clean.clean_store(project)
-    snapshot.freeze_snapshot(project, plan.provenance.now())
+    snapshot.freeze_snapshot(project, plan.provenance.utc_now())
     return project, plan.prepare_training(project, None)
 
 
@@ -95,10 +95,10 @@ def test_a_missing_package_is_said_before_anything_is_prepared(prepared, monkeyp
 
 def test_a_resumed_run_repeats_no_step(tmp_path) -> None:
     first, second = Kept(), Kept()
-    before = Following({"kept": first}, tmp_path / "tracking.json")
+    before = OpenTrackers({"kept": first}, tmp_path / "tracking.json")
     for step in (1, 2, 3):
         before.row(step, {"examples/loss": 1.0 / step})
-    after = Following({"kept": second}, tmp_path / "tracking.json")
+    after = OpenTrackers({"kept": second}, tmp_path / "tracking.json")
     after.row(2, {"examples/loss": 0.5})
     after.row(3, {"examples/loss": 1 / 3})
     # Was not reached before the kill.
@@ -109,7 +109,7 @@ def test_a_resumed_run_repeats_no_step(tmp_path) -> None:
 
 def test_a_tracker_that_fails_is_said_once_and_counted(tmp_path, capsys) -> None:
     kept = Kept(broken=(2, 3, 4))
-    follow = Following({"kept": kept}, tmp_path / "tracking.json")
+    follow = OpenTrackers({"kept": kept}, tmp_path / "tracking.json")
     for step in range(1, 8):
         follow.row(step, {"loss": 1.0})
     follow.close(True)
@@ -132,7 +132,7 @@ def test_what_a_tracker_says_is_told_without_keys(monkeypatch) -> None:
 
 def test_what_is_no_finite_number_is_not_sent(tmp_path) -> None:
     kept = Kept()
-    Following({"kept": kept}, tmp_path / "t.json").row(
+    OpenTrackers({"kept": kept}, tmp_path / "t.json").row(
         1, {"loss": float("nan"), "note": "x", "is": True, "lr": 1e-3}
     )
     assert kept.rows == [(1, {"lr": 1e-3})]
@@ -142,7 +142,7 @@ def test_only_the_first_of_several_processes_tracks(prepared, monkeypatch) -> No
     _, made = prepared
     monkeypatch.setenv("RANK", "1")
     where = Tracking((("wandb", "offline"),), "sem-toy", made.folder)
-    with tracking.following(made, where) as follow:
+    with tracking.open_trackers(made, where) as follow:
         assert follow.trackers == {}
 
 
@@ -157,15 +157,15 @@ def test_speed_memory_and_perplexity_stand_beside_every_loss(prepared) -> None:
 
 
 def test_steps_hold_every_token_of_an_epoch(prepared) -> None:
-    from sem.train.engine.fit import Pace
+    from sem.train.engine.fit import StepTokens
 
     project, made = prepared
     stage = plan.load_training_job(project, made).stages[0]
     recipe = plan.load_training_job(project, made).recipe
     counts = made.plan()["counts"]["train"]
-    whole = Pace(stage, recipe).tokens(0, 9)
+    whole = StepTokens(stage, recipe).tokens(0, 9)
     assert whole == (counts["tokens"], counts["trained_tokens"])
-    pace = Pace(stage, recipe)
+    pace = StepTokens(stage, recipe)
     parts = [pace.tokens(0, 4), pace.tokens(4, 9)]
     assert tuple(map(sum, zip(*parts, strict=True))) == whole
 

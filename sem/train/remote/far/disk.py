@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Refusal(Exception):
+class HostRefusalError(Exception):
     """What cannot be done and what a person can do about it."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -28,7 +28,7 @@ def write_json_file(path: Path, value: Any) -> None:
     sync_far_path(path.parent)
 
 
-def read_json_file(path: Path) -> Any:
+def load_json_file(path: Path) -> Any:
     """Return the JSON value of `path`; None when it is not there or torn."""
     try:
         return json.loads(path.read_text("utf-8"))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import disk, process
-from .disk import Refusal
+from .disk import HostRefusalError
 
 # Bytes of log in one answer.
 MOST = 1 << 18
@@ -35,8 +35,8 @@ def start_attempt(root: Path, request: Json) -> Json:
     folder = attempts_folder(root, request)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder / ".lock"):
-        job = newest_attempt(folder)
-        status = state(job) if job else None
+        job = find_newest_attempt(folder)
+        status = read_job_state(job) if job else None
         if job and status and not _is_free(job, status, request):
             return {**status, "attempt": job.name, "new": False}
         job = folder / f"{(int(job.name) if job else 0) + 1:04d}"
@@ -51,7 +51,7 @@ def _is_free(job: Path, status: Json, request: Json) -> bool:
 
     The same request, sent twice by a cut, begins none.
     """
-    spec = disk.read_json_file(job / "spec.json") or {}
+    spec = disk.load_json_file(job / "spec.json") or {}
     if status["state"] not in ENDED or spec.get("token") == request["spec"].get("token", ""):
         return False
     return status["state"] != "done" or bool(request.get("again"))
@@ -73,21 +73,21 @@ def _detach(root: Path, job: Path, secrets: dict[str, str]) -> None:
 def _begun(job: Path) -> Json:
     for _ in range(int(STARTING_S / 0.05)):
         if (job / "pid.json").exists():
-            return state(job)
+            return read_job_state(job)
         time.sleep(0.05)
-    raise Refusal(f"{job.name} did not start", f"look at {job}/watch.log there")
+    raise HostRefusalError(f"{job.name} did not start", f"look at {job}/watch.log there")
 
 
-def state(job: Path) -> Json:
+def read_job_state(job: Path) -> Json:
     """Return what became of `job`.
 
     `state`, the reason in words and the exit code where there is one.
     """
     facts = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
-    ended, pid = disk.read_json_file(job / "exit.json"), disk.read_json_file(job / "pid.json")
+    ended, pid = disk.load_json_file(job / "exit.json"), disk.load_json_file(job / "pid.json")
     if ended is None and not process.is_alive(pid):
         # It ended between the two looks.
-        ended = disk.read_json_file(job / "exit.json")
+        ended = disk.load_json_file(job / "exit.json")
     if ended is not None:
         return {**facts, **_verdict(ended)}
     if pid is None:
@@ -97,7 +97,7 @@ def state(job: Path) -> Json:
         return {**facts, **_lost("host rebooted")}
     if process.is_alive(pid):
         return {**facts, "state": "running", "why": "", "code": None}
-    if process.is_alive(disk.read_json_file(job / "child.json")):
+    if process.is_alive(disk.load_json_file(job / "child.json")):
         return {**facts, "state": "running", "why": "its watcher is gone", "code": None}
     return {**facts, "state": "killed", "why": "it ended without a word", "code": 137}
 
@@ -116,13 +116,13 @@ def _verdict(ended: Json) -> Json:
     return {"state": name, "why": why, "code": code, "ended": ended.get("at")}
 
 
-def tail(root: Path, request: Json) -> Json:
+def tail_log(root: Path, request: Json) -> Json:
     """Return the log of a run from a byte on, waiting up to `wait_s` for more or for the end."""
-    job = wanted(root, request)
+    job = resolve_attempt(root, request)
     offset, deadline = int(request["offset"]), time.monotonic() + float(request["wait_s"])
     _touch(job / "seen")
     while True:
-        status = state(job)
+        status = read_job_state(job)
         if status["log"] > offset or status["state"] in ENDED or time.monotonic() > deadline:
             break
         time.sleep(0.2)
@@ -136,21 +136,21 @@ def tail(root: Path, request: Json) -> Json:
 
 def cancel_attempt(root: Path, request: Json) -> Json:
     """End a run, TERM and later KILL; its watcher does it, or this where that is gone."""
-    job = wanted(root, request)
-    status = state(job)
+    job = resolve_attempt(root, request)
+    status = read_job_state(job)
     if status["state"] in ENDED:
         return {**status, "attempt": job.name}
     _touch(job / "cancel")
     deadline = time.monotonic() + grace_s(job) + 10
-    while time.monotonic() < deadline and state(job)["state"] not in ENDED:
-        if not process.is_alive(disk.read_json_file(job / "pid.json")):
+    while time.monotonic() < deadline and read_job_state(job)["state"] not in ENDED:
+        if not process.is_alive(disk.load_json_file(job / "pid.json")):
             _end_orphan(job)
         time.sleep(0.2)
-    return {**state(job), "attempt": job.name}
+    return {**read_job_state(job), "attempt": job.name}
 
 
 def _end_orphan(job: Path) -> None:
-    child = disk.read_json_file(job / "child.json")
+    child = disk.load_json_file(job / "child.json")
     if process.is_alive(child):
         process.end_group(child, signal.SIGTERM)
         _wait(child, grace_s(job))
@@ -169,18 +169,18 @@ def _wait(child: Json, seconds: float) -> None:
 
 def grace_s(job: Path) -> float:
     """Seconds between TERM and KILL of `job`."""
-    return float((disk.read_json_file(job / "spec.json") or {}).get("grace_s", GRACE_S))
+    return float((disk.load_json_file(job / "spec.json") or {}).get("grace_s", GRACE_S))
 
 
 def newest_attempts(root: Path, request: Json) -> Json:
     """Return the newest attempt of every run of the sem, or of all sems."""
     rows = []
     for folder in sorted((root / "jobs").glob(f"{request.get('sem') or '*'}/*")):
-        job = newest_attempt(folder)
+        job = find_newest_attempt(folder)
         if job is not None:
             name = {"sem": folder.parent.name, "run": folder.name, "attempt": job.name}
             progress = last_row(root, folder.parent.name, folder.name)
-            rows.append({**name, **state(job), "progress": progress})
+            rows.append({**name, **read_job_state(job), "progress": progress})
             if request.get("run") == folder.name:
                 _touch(job / "seen")
     return {"jobs": rows}
@@ -205,24 +205,28 @@ def folder_name(request: Json, key: str) -> str:
     value = request.get(key)
     good = isinstance(value, str) and value and not value.startswith((".", "-"))
     if not good or not all(c.isascii() and (c.isalnum() or c in "._-") for c in value):
-        raise Refusal(f"{key} {value!r} is no name", "use letters, digits, '.', '_' and '-'")
+        raise HostRefusalError(
+            f"{key} {value!r} is no name", "use letters, digits, '.', '_' and '-'"
+        )
     return value
 
 
-def wanted(root: Path, request: Json) -> Path:
+def resolve_attempt(root: Path, request: Json) -> Path:
     """Return the attempt that is asked for, by default the newest; Refusal when there is none."""
     folder = attempts_folder(root, request)
     job = (
         folder / folder_name(request, "attempt")
         if request.get("attempt")
-        else newest_attempt(folder)
+        else find_newest_attempt(folder)
     )
     if job is None or not job.is_dir():
-        raise Refusal(f"no job of run {request['run']} here", "start it with `fab train.run`")
+        raise HostRefusalError(
+            f"no job of run {request['run']} here", "start it with `fab train.run`"
+        )
     return job
 
 
-def newest_attempt(folder: Path) -> Path | None:
+def find_newest_attempt(folder: Path) -> Path | None:
     """Return the last attempt in `folder`."""
     attempts = sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
     return attempts[-1] if attempts else None

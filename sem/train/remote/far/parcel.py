@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from .disk import Refusal, sha256_prefix, sync_far_path
+from .disk import HostRefusalError, sha256_prefix, sync_far_path
 
 PARTS = ".parts"
 # Pax header: how many bytes the receiver has.
@@ -34,7 +34,7 @@ def check_relative_path(path: object) -> str:
         parts = str(path).split("/")
         good = all(p not in ("", ".", "..", PARTS) and len(p) <= LONGEST_PART for p in parts)
     if not good or not _is_text(str(path)) or len(str(path)) > LONGEST_PATH:
-        raise Refusal(f"file name {str(path)[:120]!r} is not sent", "rename that file")
+        raise HostRefusalError(f"file name {str(path)[:120]!r} is not sent", "rename that file")
     return str(path)
 
 
@@ -73,7 +73,7 @@ def paths_below(root: Path, *skipped: str) -> list[str]:
 def _plain(root: Path, path: str) -> Path:
     full = root / path
     if full.resolve() != root.resolve() / path or not full.is_file():
-        raise Refusal(f"{path!r} is a link or no plain file", "put the file itself there")
+        raise HostRefusalError(f"{path!r} is a link or no plain file", "put the file itself there")
     return full
 
 
@@ -83,20 +83,20 @@ def check_entries(listed: object) -> list[Entry]:
     What came over a line is checked before it is used.
     """
     if not isinstance(listed, list):
-        raise Refusal("the list of files is none", "send it again")
+        raise HostRefusalError("the list of files is none", "send it again")
     for entry in listed:
         has_keys = isinstance(entry, dict) and set(entry) == {"path", "size", "sha256"}
         if not has_keys or not isinstance(entry["size"], int) or entry["size"] < 0:
-            raise Refusal("the list of files holds something else", "send it again")
+            raise HostRefusalError("the list of files holds something else", "send it again")
         if not SHA256.fullmatch(str(entry["sha256"])):
-            raise Refusal(f"{entry['path']!r} has no sha256", "send it again")
+            raise HostRefusalError(f"{entry['path']!r} has no sha256", "send it again")
         check_relative_path(entry["path"])
     if len({entry["path"] for entry in listed}) != len(listed):
-        raise Refusal("the list of files names one twice", "send it again")
+        raise HostRefusalError("the list of files names one twice", "send it again")
     return listed
 
 
-def missing(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
+def list_missing_pieces(folder: Path, listed: list[Entry]) -> list[tuple[Entry, int]]:
     """Return what `folder` lacks of `listed`, each with the bytes of it that are there already."""
     pieces: list[tuple[Entry, int]] = []
     offered = set()
@@ -118,13 +118,15 @@ def is_entry(path: Path, entry: Entry) -> bool:
     return plain and sha256_prefix(path) == entry["sha256"]
 
 
-def pack(target: IO[bytes], root: Path, pieces: Iterable[tuple[Entry, int]]) -> None:
+def write_parcel(target: IO[bytes], root: Path, pieces: Iterable[tuple[Entry, int]]) -> None:
     """Write `pieces` of files below `root` to `target` as a tar stream, each from its offset."""
     with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for entry, offset in pieces:
             with _plain(root, entry["path"]).open("rb") as file:
                 if os.fstat(file.fileno()).st_size != entry["size"]:
-                    raise Refusal(f"{entry['path']} changed while it was sent", "run it again")
+                    raise HostRefusalError(
+                        f"{entry['path']} changed while it was sent", "run it again"
+                    )
                 file.seek(offset)
                 info = tarfile.TarInfo(entry["path"])
                 info.size = entry["size"] - offset
@@ -146,7 +148,9 @@ def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
             for info in tar:
                 entry = by_path.get(info.name)
                 if entry is None or not info.isreg():
-                    raise Refusal(f"{info.name[:120]!r} was not announced", "send it again")
+                    raise HostRefusalError(
+                        f"{info.name[:120]!r} was not announced", "send it again"
+                    )
                 if not _take(tar.extractfile(info), info, folder, entry):
                     return count
                 count += 1
@@ -161,10 +165,10 @@ def _take(data: Any, info: tarfile.TarInfo, folder: Path, entry: Entry) -> bool:
     offset = int(offset_text) if re.fullmatch(r"\d{1,15}", offset_text) else -1
     part = folder / PARTS / entry["sha256"]
     if offset < 0 or offset + info.size != entry["size"]:
-        raise Refusal(f"{entry['path']!r} has another size", "send it again")
+        raise HostRefusalError(f"{entry['path']!r} has another size", "send it again")
     held_bytes = part.stat().st_size if part.is_file() else 0
     if offset > held_bytes:
-        raise Refusal(f"{entry['path']!r} begins behind what is here", "send it again")
+        raise HostRefusalError(f"{entry['path']!r} begins behind what is here", "send it again")
     with part.open("r+b" if held_bytes else "wb") as file:
         file.truncate(offset)
         file.seek(offset)
@@ -187,7 +191,7 @@ def _name(part: Path, folder: Path, entry: Entry) -> None:
     digest = sha256_prefix(part)
     if digest != entry["sha256"]:
         part.unlink()
-        raise Refusal(
+        raise HostRefusalError(
             f"{entry['path']} came as {digest[:12]}…, its sender's list says "
             f"{entry['sha256'][:12]}…",
             "run it again: that file is sent anew",
@@ -195,7 +199,9 @@ def _name(part: Path, folder: Path, entry: Entry) -> None:
     path = folder / entry["path"]
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.parent.resolve() != folder.resolve() / Path(entry["path"]).parent:
-        raise Refusal(f"{entry['path']!r} leads out of its folder", "remove the link there")
+        raise HostRefusalError(
+            f"{entry['path']!r} leads out of its folder", "remove the link there"
+        )
     os.replace(part, path)
 
 
@@ -210,12 +216,14 @@ def place_files(staging: Path, target: Path, listed: list[Entry], last: str = ""
     ]
     if faults:
         (staging / faults[0]).unlink()
-        raise Refusal(f"{faults[0]} has another hash than its sender's list", "run it again")
+        raise HostRefusalError(
+            f"{faults[0]} has another hash than its sender's list", "run it again"
+        )
     lost = [
         e["path"] for e in listed if e["path"] not in here and not is_entry(target / e["path"], e)
     ]
     if lost:
-        raise Refusal(f"{len(lost)} files did not come, as {lost[0]}", "run it again")
+        raise HostRefusalError(f"{len(lost)} files did not come, as {lost[0]}", "run it again")
     shutil.rmtree(staging / PARTS, ignore_errors=True)
     for folder in {staging, *(_synced(staging / path).parent for path in here)}:
         sync_far_path(folder)
@@ -227,7 +235,7 @@ def place_files(staging: Path, target: Path, listed: list[Entry], last: str = ""
     for path in sorted(here, key=lambda path: (path == last, path)):
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         if (target / path).parent.resolve() != target.resolve() / Path(path).parent:
-            raise Refusal(f"{path!r} leads out of its folder", "remove the link there")
+            raise HostRefusalError(f"{path!r} leads out of its folder", "remove the link there")
         os.replace(staging / path, target / path)
         sync_far_path((target / path).parent)
     shutil.rmtree(staging)

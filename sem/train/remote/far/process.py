@@ -15,7 +15,7 @@ def boot_id() -> str:
     return path.read_text("utf-8").strip() if path.exists() else ""
 
 
-def started(pid: int) -> str | None:
+def process_start_ticks(pid: int) -> str | None:
     """When `pid` began, in clock ticks; '' where it is not told, None when there is no `pid`."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
@@ -32,14 +32,14 @@ def started(pid: int) -> str | None:
 
 def process_mark(pid: int) -> dict[str, Any]:
     """Return what finds the process `pid` again."""
-    return {"pid": pid, "started": started(pid), "boot": boot_id()}
+    return {"pid": pid, "started": process_start_ticks(pid), "boot": boot_id()}
 
 
 def is_alive(mark: dict[str, Any] | None) -> bool:
     """Return whether the process that `mark` describes still runs."""
     if not mark or mark["boot"] != boot_id():
         return False
-    return mark["started"] is not None and started(mark["pid"]) == mark["started"]
+    return mark["started"] is not None and process_start_ticks(mark["pid"]) == mark["started"]
 
 
 def end_group(mark: dict[str, Any], number: signal.Signals) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import disk, jobs, parcel
-from .disk import Refusal
+from .disk import HostRefusalError
 from .watch import watch_job
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ def main() -> None:
     root, verb = Path.cwd(), sys.argv[1]
     try:
         answer = VERBS[verb](root, json.loads(sys.stdin.buffer.readline()))
-    except Refusal as refusal:
+    except HostRefusalError as refusal:
         answer = {"error": refusal.message, "hint": refusal.hint}
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -39,7 +39,7 @@ def main() -> None:
     sys.stdout.buffer.flush()
 
 
-def hello(root: Path, _: Json) -> Json:
+def describe_host(root: Path, _: Json) -> Json:
     """Return what kind of machine this is."""
     cards = len(list(Path("/dev").glob("nvidia[0-9]*")))
     free = os.statvfs(root)
@@ -62,14 +62,14 @@ def report_files(root: Path, request: Json) -> Json:
     folder = _run_folder(root, request)
     metrics = folder / "metrics.jsonl"
     rows = metrics.read_bytes().count(b"\n") if metrics.is_file() else 0
-    return {"run_json": disk.read_json_file(folder / "run.json"), "rows": rows}
+    return {"run_json": disk.load_json_file(folder / "run.json"), "rows": rows}
 
 
-def offer(root: Path, request: Json) -> Json:
+def list_needed_files(root: Path, request: Json) -> Json:
     """Return what of a list of files is not here yet, and how much of each is."""
     listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     _refuse_other_run(target, listed, request)
-    lacking = {entry["path"] for entry, _ in parcel.missing(target, listed)}
+    lacking = {entry["path"] for entry, _ in parcel.list_missing_pieces(target, listed)}
     entries = [entry for entry in listed if entry["path"] in lacking]
     if not entries:
         return {"needed": []}
@@ -78,44 +78,44 @@ def offer(root: Path, request: Json) -> Json:
         # a new folder: what an older one has is copied, not sent.
         entries = listed
         _copy_known(root, staging, entries)
-    needed = parcel.missing(staging, entries)
+    needed = parcel.list_missing_pieces(staging, entries)
     if not needed:
         parcel.place_files(staging, target, entries, _last(request))
     return {"needed": [[entry["path"], offset] for entry, offset in needed]}
 
 
-def receive(root: Path, request: Json) -> Json:
+def receive_files(root: Path, request: Json) -> Json:
     """Take the stream behind `request`; when all is here, give it its place."""
     listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     staging = _staging(root, request)
     with (root / "incoming" / f".{_label(request)}.lock").open("a+b") as lock:
         _take_over(lock)
         parcel.unpack_stream(sys.stdin.buffer, staging, listed)
-        return offer(root, request) if target else {}
+        return list_needed_files(root, request) if target else {}
 
 
-def send(root: Path, request: Json) -> Json:
+def send_files(root: Path, request: Json) -> Json:
     """Write the asked files of a run to stdout as one stream."""
     folder = _run_folder(root, request)
     pieces = [(entry, offset) for entry, offset in request["wanted"]]
     parcel.check_entries([entry for entry, _ in pieces])
     sys.stdout.buffer.write(b"\n" + STREAM)
-    parcel.pack(sys.stdout.buffer, folder, pieces)
+    parcel.write_parcel(sys.stdout.buffer, folder, pieces)
     return {"sent": len(pieces)}
 
 
 def list_files(root: Path, request: Json) -> Json:
     """Return the files of a run with their hashes; checkpoints only where they are asked for."""
     folder = _run_folder(root, request)
-    job = jobs.newest_attempt(jobs.attempts_folder(root, request))
+    job = jobs.find_newest_attempt(jobs.attempts_folder(root, request))
     if job is not None:
         (job / "seen").touch()
     if not folder.is_dir():
-        raise Refusal(f"no run {request['run']} here", "send it with `fab train.run`")
+        raise HostRefusalError(f"no run {request['run']} here", "send it with `fab train.run`")
     names = [
         n for n in parcel.paths_below(folder) if _is_asked(n, bool(request.get("checkpoints")))
     ]
-    status = jobs.state(job) if job is not None else {"state": "none"}
+    status = jobs.read_job_state(job) if job is not None else {"state": "none"}
     return {**status, "files": parcel.list_entries(folder, names)}
 
 
@@ -141,7 +141,9 @@ def start_request(root: Path, request: Json) -> Json:
 def _target(root: Path, request: Json) -> Path:
     kind = request.get("kind")
     if kind not in KINDS:
-        raise Refusal(f"nothing of kind {kind!r} is taken", "send it with the same version of sem")
+        raise HostRefusalError(
+            f"nothing of kind {kind!r} is taken", "send it with the same version of sem"
+        )
     if kind == "code":
         return root / "code" / jobs.folder_name(request, "name")
     if kind == "weights":
@@ -153,10 +155,12 @@ def _refuse_other_run(target: Path, listed: list[Json], request: Json) -> None:
     """A run.json is replaced only by one whose sender knows and means to replace it."""
     last = _last(request)
     entry = next((entry for entry in listed if entry["path"] == last), None)
-    here = disk.read_json_file(target / last) if last else None
+    here = disk.load_json_file(target / last) if last else None
     is_expected = here is None or here == request.get("replaces")
     if entry and not is_expected and disk.sha256_prefix(target / last) != entry["sha256"]:
-        raise Refusal(f"{last} here is another one", "prepare a new run, or remove that one here")
+        raise HostRefusalError(
+            f"{last} here is another one", "prepare a new run, or remove that one here"
+        )
 
 
 def _last(request: Json) -> str:
@@ -206,21 +210,21 @@ def _take_over(lock: IO[bytes]) -> None:
                 os.kill(int(pid), signal.SIGKILL)
             time.sleep(0.1)
     else:
-        raise Refusal("another one sends the same", "wait for it, then run it again")
+        raise HostRefusalError("another one sends the same", "wait for it, then run it again")
     lock.truncate(0)
     lock.write(str(os.getpid()).encode())
     lock.flush()
 
 
 VERBS: dict[str, Callable[[Path, Json], Json]] = {
-    "hello": hello,
+    "hello": describe_host,
     "has": report_files,
-    "offer": offer,
-    "receive": receive,
-    "send": send,
+    "offer": list_needed_files,
+    "receive": receive_files,
+    "send": send_files,
     "list": list_files,
     "start": start_request,
-    "tail": jobs.tail,
+    "tail": jobs.tail_log,
     "cancel": jobs.cancel_attempt,
     "table": jobs.newest_attempts,
     "watch": watch_job,

@@ -24,7 +24,7 @@ FULL = b"No space left on device"
 Json = dict[str, Any]
 
 
-class Stopped(Exception):
+class JobStoppedError(Exception):
     """The job is to end; the text says why."""
 
 
@@ -33,7 +33,7 @@ def watch_job(root: Path, request: Json) -> Json:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminated)
     job = root / request["job"]
-    spec = disk.read_json_file(job / "spec.json")
+    spec = disk.load_json_file(job / "spec.json")
     (job / "reserve").write_bytes(b"\0" * RESERVE)
     disk.write_json_file(job / "pid.json", process.process_mark(os.getpid()))
     with (job / "log").open("ab", buffering=0) as log:
@@ -47,7 +47,7 @@ def watch_job(root: Path, request: Json) -> Json:
 
 
 def _terminated(*_: object) -> None:
-    raise Stopped("cancelled: the watcher got TERM")
+    raise JobStoppedError("cancelled: the watcher got TERM")
 
 
 def _steps(root: Path, job: Path, spec: Json, secrets: Json, log: IO[bytes]) -> tuple[int, str]:
@@ -118,7 +118,7 @@ def _run(
         while (code := child.poll()) is None:
             _look(job, deadline)
             time.sleep(LOOK_S)
-    except Stopped as stopped:
+    except JobStoppedError as stopped:
         return _end(child, mark, job), str(stopped)
     process.end_group(mark, signal.SIGKILL)  # what it left running
     return (code if code >= 0 else 128 - code), ""
@@ -142,9 +142,9 @@ def _look(job: Path, deadline: float | None) -> None:
     if not beat.exists() or time.time() - beat.stat().st_mtime > BEAT_S:
         beat.touch()
     if (job / "cancel").exists():
-        raise Stopped("cancelled")
+        raise JobStoppedError("cancelled")
     if deadline is not None and time.monotonic() > deadline:
-        raise Stopped("max_hours is over")
+        raise JobStoppedError("max_hours is over")
 
 
 def _is_full(job: Path) -> bool:
@@ -171,7 +171,7 @@ def _is_forgotten(root: Path, seconds: float) -> bool:
     """Return whether every job here is over, and was last looked at `seconds` ago."""
     now = time.time()
     for job in root.glob("jobs/*/*/[0-9]*"):
-        if jobs.state(job)["state"] not in jobs.ENDED:
+        if jobs.read_job_state(job)["state"] not in jobs.ENDED:
             return False
         marks = [job / name for name in ("exit.json", "seen")]
         if any(path.exists() and now - path.stat().st_mtime < seconds for path in marks):

@@ -15,7 +15,7 @@ from sshd import SSHD, serving
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.core.ssh import Far
+from sem.core.ssh import SshHost
 from sem.train.remote import agent, remote_jobs
 from sem.train.remote.agent import Agent, Unreachable
 from tests.test_fabfile import hostile
@@ -34,7 +34,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def there(server) -> Agent:
     """A host whose line is given up after a second of silence."""
-    far = Far("far", str(server.config), alive_s=1)
+    far = SshHost("far", str(server.config), alive_s=1)
     return Agent(far, str(server.folder / "home"), ask_s=10, patience_s=5)
 
 
@@ -224,7 +224,7 @@ def test_a_job_past_its_hours_is_ended(there, tmp_path):
 
 
 def test_a_host_nobody_looks_at_is_stopped_when_its_jobs_are_over(server, tmp_path):
-    far = Far("far", str(server.config))
+    far = SshHost("far", str(server.config))
     alone = Agent(far, str(tmp_path / "home"))
     stop = {"stop_after_idle_minutes": 0.05, "stop": ["touch", str(tmp_path / "stopped $(x)")]}
     remote_jobs.begin_job(alone, "toy", "idle", shell("exit 0", **stop), False)
@@ -317,7 +317,7 @@ def test_our_file_is_sent_once_and_again_when_it_was_changed(there):
     path.write_bytes(b"import os; os.system('touch evil')")
 
     assert there.ask("hello", {})["folder"] == there.folder
-    assert path.read_bytes() == agent.built()
+    assert path.read_bytes() == agent.build_agent_zip()
 
 
 def test_a_host_without_python_is_told(there):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sem.train.remote.far import parcel
-from sem.train.remote.far.disk import Refusal
+from sem.train.remote.far.disk import HostRefusalError
 
 HOSTILE = [
     *(
@@ -59,7 +59,7 @@ def root(tmp_path) -> Path:
 
 def sent(root: Path, listed: list, folder: Path) -> bytes:
     out = io.BytesIO()
-    parcel.pack(out, root, parcel.missing(folder, listed))
+    parcel.write_parcel(out, root, parcel.list_missing_pieces(folder, listed))
     return out.getvalue()
 
 
@@ -73,7 +73,7 @@ def test_a_parcel_arrives_byte_for_byte(root, tmp_path):
 
     assert parcel.unpack_stream(io.BytesIO(sent(root, listed, there)), there, listed) == 7
     assert contents(there) == contents(root)
-    assert parcel.missing(there, listed) == []
+    assert parcel.list_missing_pieces(there, listed) == []
 
 
 def test_a_stream_cut_anywhere_goes_on_where_it_was(root, tmp_path):
@@ -89,10 +89,10 @@ def test_a_stream_cut_anywhere_goes_on_where_it_was(root, tmp_path):
             stream = sent(root, listed, there)
             part = pick.randrange(len(stream) + 1)
             parcel.unpack_stream(io.BytesIO(stream[:part]), there, listed)
-            resumed += any(offset for _, offset in parcel.missing(there, listed))
+            resumed += any(offset for _, offset in parcel.list_missing_pieces(there, listed))
             for name, data in contents(there).items():
                 assert data == (root / name).read_bytes()
-            if not parcel.missing(there, listed):
+            if not parcel.list_missing_pieces(there, listed):
                 break
         assert contents(there) == contents(root)
     assert resumed > 10
@@ -115,9 +115,9 @@ def test_a_hostile_name_is_a_name_and_nothing_else(tmp_path, name):
 @pytest.mark.parametrize("name", REFUSED, ids=repr)
 def test_a_name_that_could_leave_its_folder_is_refused_on_both_ends(tmp_path, name):
     entry = {"path": name, "size": 0, "sha256": "0" * 64}
-    with pytest.raises(Refusal, match="is not sent"):
+    with pytest.raises(HostRefusalError, match="is not sent"):
         parcel.list_entries(tmp_path, [name])
-    with pytest.raises(Refusal, match="is not sent"):
+    with pytest.raises(HostRefusalError, match="is not sent"):
         parcel.check_entries([entry])
 
 
@@ -126,10 +126,10 @@ def test_a_link_is_refused_by_name(root, tmp_path, kind):
     targets = {"file": root / "d0/f0", "folder": root / "d0", "out": tmp_path, "dangling": "no"}
     (root / "link").symlink_to(targets[kind])
 
-    with pytest.raises(Refusal, match=r"'link' is a link or no plain file"):
+    with pytest.raises(HostRefusalError, match=r"'link' is a link or no plain file"):
         parcel.list_entries(root, parcel.paths_below(root))
     if kind == "folder":
-        with pytest.raises(Refusal, match=r"'link/f0' is a link"):
+        with pytest.raises(HostRefusalError, match=r"'link/f0' is a link"):
             parcel.list_entries(root, ["link/f0"])
 
 
@@ -169,7 +169,7 @@ def test_what_was_not_announced_is_not_written(tmp_path, case):
     (tmp_path / "secret").write_bytes(b"s")
     listed = parcel.list_entries(here, ["good"])
 
-    with pytest.raises(Refusal):
+    with pytest.raises(HostRefusalError):
         parcel.unpack_stream(io.BytesIO(FORGED[case]), there, listed)
 
     assert contents(there) == {}
@@ -184,7 +184,7 @@ def test_a_link_in_the_receiving_folder_is_not_followed(tmp_path):
     listed = parcel.list_entries(here, ["d/f"])
     (there / "d").symlink_to(outside)
 
-    with pytest.raises(Refusal, match="leads out of its folder"):
+    with pytest.raises(HostRefusalError, match="leads out of its folder"):
         parcel.unpack_stream(io.BytesIO(sent(here, listed, there)), there, listed)
 
     assert list(outside.iterdir()) == []
@@ -198,10 +198,12 @@ def test_a_flipped_bit_is_named_and_the_file_is_sent_anew(root, tmp_path):
     part = next((there / ".parts").iterdir())
     part.write_bytes(b"\xff" + part.read_bytes()[1:])
 
-    with pytest.raises(Refusal, match=r"d2/f5 came as [0-9a-f]{12}…, its sender's list says"):
+    with pytest.raises(
+        HostRefusalError, match=r"d2/f5 came as [0-9a-f]{12}…, its sender's list says"
+    ):
         parcel.unpack_stream(io.BytesIO(sent(root, listed, there)), there, listed)
 
-    assert parcel.missing(there, listed)[0][1] == 0
+    assert parcel.list_missing_pieces(there, listed)[0][1] == 0
     parcel.unpack_stream(io.BytesIO(sent(root, listed, there)), there, listed)
     assert contents(there) == {"d2/f5": (root / "d2/f5").read_bytes()}
 
@@ -213,7 +215,7 @@ def test_a_folder_gets_its_name_only_when_every_hash_is_right(root, tmp_path):
     parcel.unpack_stream(io.BytesIO(sent(root, listed, staging)), staging, listed)
     (staging / "d1/f4").write_bytes(b"flipped")
 
-    with pytest.raises(Refusal, match="d1/f4 has another hash"):
+    with pytest.raises(HostRefusalError, match="d1/f4 has another hash"):
         parcel.place_files(staging, target, listed)
     assert not target.exists()
     parcel.unpack_stream(io.BytesIO(sent(root, listed, staging)), staging, listed)
@@ -228,8 +230,8 @@ def test_a_file_that_changes_while_it_is_sent_is_named(root, tmp_path):
     with (root / "d1/f1").open("ab") as file:
         file.write(b"more")
 
-    with pytest.raises(Refusal, match="d1/f1 changed while it was sent"):
-        parcel.pack(io.BytesIO(), root, [(listed[0], 0)])
+    with pytest.raises(HostRefusalError, match="d1/f1 changed while it was sent"):
+        parcel.write_parcel(io.BytesIO(), root, [(listed[0], 0)])
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_a_file_that_changes_while_it_is_sent_is_named(root, tmp_path):
     ],
 )
 def test_a_list_that_is_none_is_refused(listed):
-    with pytest.raises(Refusal):
+    with pytest.raises(HostRefusalError):
         parcel.check_entries(listed)
 
 
