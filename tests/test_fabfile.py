@@ -427,3 +427,20 @@ def test_the_jobs_build_no_command_of_their_own():
 
     for forbidden in ('run(f"', "run(f'", "env=", ".cd(", ".prefix(", ".sudo(", "os.system"):
         assert forbidden not in source
+
+
+def test_the_list_of_a_job_is_its_own_and_not_fabs():
+    # `fab env.weights --list` printed the jobs.
+    shown = fab("env.weights", "--list")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "gemma-3-270m" in shown.stdout
+    assert "env.check" not in shown.stdout
+
+
+def test_a_setting_of_no_file_ends_the_fab_command_with_an_error():
+    # It was ignored, with exit 0.
+    shown = fab("dataset.clean", "--sem", "pages", "--set", "nosuch.x=1")
+
+    assert shown.returncode == 1
+    assert "error: --set 'nosuch.x=1': there is no settings file 'nosuch'" in shown.stderr

@@ -42,6 +42,7 @@ DOORS = {
     "datasets": ("train.",),
     "dotenv": ("core.console",),
     "duckdb": (
+        "dataset.store.utf8_connection",
         "dataset.store.store",
         "dataset.store.store_writer",
         "dataset.ingest.parquet_files",

@@ -153,6 +153,8 @@ def report_run(
     console.print_table(
         f"{len(hard)} hard examples (backlog)", ("why", "examples"), backlog.count_tags(hard)
     )
+    for text in compare.group_notes(reading.after.examples):
+        console.print_note(f"note: {text}")
     for line in report.test_sentences(scores):
         print(line)
     print(scores["verdict"])

@@ -1,7 +1,8 @@
 """The project's own files, damaged: one error that names the file, the place and the remedy."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,9 @@ from sem.dataset.ingest import capture_feed
 from sem.dataset.split import acknowledge, snapshot
 from sem.dataset.store import spec_archive, tombstones
 from sem.eval.answers import answers
+from sem.eval.gate import gate_inputs
 from sem.eval.report import backlog, eval_report_v1
+from sem.ops import promote
 from sem.train.run import plan, run_compare
 
 GOOD = {
@@ -21,6 +24,10 @@ GOOD = {
     state.OptimizerPlan: {"base_model": {"base_model_id": "b"}},
     state.Promoted: {"run": "r"},
     state.Gate: {"verdict": "PASS"},
+    state.GateEntry: {
+        **{"run": "r", "split": "test", "verdict": "PASS"},
+        **{"evidence_sha256": "x", "split_sha256": None, "gate_sha256": "y"},
+    },
     state.FileManifest: {"files": {"a": {"bytes": 1, "sha256": "x"}}},
     state.TaintMarks: {"marks": [{"takedown": "t"}]},
     state.Receipt: {"purged": {"rows": {}, "documents": []}},
@@ -81,7 +88,8 @@ def test_a_damaged_file_is_one_error_that_names_it(tmp_path, shape, content):
 @pytest.mark.parametrize("shape", GOOD, ids=lambda shape: shape.__name__)
 def test_a_value_of_another_type_names_its_place(tmp_path, shape, other):
     for key, value in GOOD[shape].items():
-        if type(value) is type(other):
+        is_allowed = value is None and isinstance(other, str)
+        if is_allowed or type(value) is type(other):
             continue
         path = files.write_file(tmp_path / "f.json", json.dumps(GOOD[shape] | {key: other}))
 
@@ -116,6 +124,8 @@ def finished(tmp_path_factory, cut_master):
     reports = root / "reports/toy"
     files.write_file(reports / "r/answers.test.json", json.dumps({"made_on": []}))
     files.write_file(reports / "r/answers.test.jsonl", json.dumps(ANSWER) + "\n")
+    files.write_file(reports / folder.name / "gate.json", '{"verdict": "FAIL"}')
+    files.write_file(reports / "gates.jsonl", json.dumps(GOOD[state.GateEntry]) + "\n")
     files.write_file(reports / "backlog.jsonl", '{"split": "test"}\n')
     files.write_file(reports / "r/2026-01-01__toy__run-1.eval-report.json", '{"notes": {}}')
     data = root / "data/toy"
@@ -138,6 +148,9 @@ WANTED = {
 }
 
 
+CASE = SimpleNamespace(split_sha256=None, sha256="z")
+
+
 def book(project: Project) -> answers.AnswerFile:
     return answers.AnswerFile(project.reports / "r/answers.test.jsonl", {})
 
@@ -156,6 +169,10 @@ READERS = {
     ),
     "reports/toy/r/answers.test.json": lambda p: book(p).made_on,
     "reports/toy/r/answers.test.jsonl": lambda p: answers.read_answers(book(p).path),
+    "reports/toy/20260101-000000-aaaa/gate.json": lambda p: promote.promote_tested_run(
+        p, "20260101-000000-aaaa", "by hand", datetime(2026, 1, 1, tzinfo=UTC)
+    ),
+    "reports/toy/gates.jsonl": lambda p: gate_inputs.count_split_uses(p, CASE),
     "reports/toy/backlog.jsonl": lambda p: backlog.update_backlog(p, [], "test"),
     "reports/toy/r/2026-01-01__toy__run-1.eval-report.json": lambda p: eval_report_v1._place(
         p.reports / "r", "toy", "x", date(2026, 1, 2)

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from paths import ROOT
 
+from sem.core.project import Project
+from sem.forge.kinds import text
 from sem.jobs import load_jobs
 
 MOVES = {
@@ -13,6 +15,7 @@ MOVES = {
     "dataset.clean": ["--tokens"],
     "dataset.diff": ["--tokens", "v1", "v1"],
     "dataset.augment": ["--set", "dataset.clean.default.max_tokens=400"],
+    "ops.backfill": ["--since", "v1", "--set", "dataset.clean.default.max_tokens=400"],
     "train.show": ["--rows", "1"],
     "train.prepare": [],
 }
@@ -36,6 +39,13 @@ def test_a_base_model_in_a_folder_lies_below_the_root_for_every_job(
     # Six jobs looked below models/base: they failed with the weights there, or fetched a copy.
     load_jobs()[job].call(["--sem", "toy", *MOVES[job]])
 
+    assert not (toy_with_a_folder / "models" / "base").exists()
+
+
+def test_the_forge_counts_by_a_base_model_that_lies_below_the_root(toy_with_a_folder):
+    count = text.counter_of(Project.load("toy"))
+
+    assert count("a mug and a pot") > 0
     assert not (toy_with_a_folder / "models" / "base").exists()
 
 

@@ -1,9 +1,15 @@
 """The crontab block: ours is replaced, everything else stays."""
 
+import inspect
+import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.jobs import load_jobs
 from sem.ops import cron, nightly
 
 
@@ -26,6 +32,17 @@ def test_a_second_install_replaces_the_block_and_keeps_the_rest():
     assert twice.startswith(mine)
     assert twice.count("ops_nightly.py") == 2
     assert "/a/scripts/ops_nightly.py --sem=toy" not in twice
+
+
+def test_without_a_crontab_program_the_hint_names_a_flag_that_there_is(tmp_path, monkeypatch):
+    # It was `--print`, which no job takes.
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(SemError, match="no crontab program") as caught:
+        cron.write_crontab(Project("toy", tmp_path))
+
+    (flag,) = re.findall(r"--(\w+)", caught.value.hint)
+    assert flag in inspect.signature(load_jobs()["ops.install_cron"].function).parameters
 
 
 def test_the_signature_is_hmac_over_time_and_body():

@@ -7,6 +7,7 @@ import pytest
 from sem.core import files, provenance
 from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.jobs import load_jobs
 from sem.ops import nightly
 
 
@@ -65,3 +66,13 @@ def test_only_a_night_that_compared_answers_has_run(desk, statuses, expected):
     files.write_rows(desk.history, [{"date": "2020-01-01", "status": "ok"}, *rows])
 
     assert nightly.status_of_night(desk, at) == expected
+
+
+def test_the_job_of_a_failed_night_ends_with_an_error_however_often_it_is_called(desk):
+    # The second call of the day said "has run already" and ended with exit 0.
+    for _ in range(2):
+        with pytest.raises(SemError, match="nightly failed: ") as caught:
+            load_jobs()["ops.nightly"].call(["--sem", "toy"])
+        assert caught.value.exit_code == 1
+
+    assert len(desk.history.read_text("utf-8").splitlines()) == 2

@@ -6,11 +6,13 @@ columns is asked before anything is read, and what was read is weighed while it 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
 from sem.dataset.ingest.readers import MAX_RATIO
+from sem.dataset.store import utf8_connection
 
 BATCH = 64
 MIN_CAP = 1 << 28
@@ -29,7 +31,8 @@ def open_parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     """The rows of the Parquet file at `path` as dicts; nothing but that file can be read."""
     import duckdb
 
-    connection = duckdb.connect(":memory:", config={"threads": "1", "memory_limit": MEMORY})
+    config = {"threads": "1", "memory_limit": MEMORY}
+    connection = utf8_connection.connect(":memory:", config=config)
     try:
         # Settings take no parameters; a quote in the name must not end the literal.
         quoted = str(path.resolve()).replace("'", "''")
@@ -45,15 +48,24 @@ def open_parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
         _check_rows(connection, path, len(names), limit)
         if path.stat().st_size < SUSPECT:
             _check_vectors(connection, path, columns)
-        cursor = connection.execute("SELECT * FROM read_parquet(?)", [str(path.resolve())])
-        yield _weighed(cursor, names, path, limit)
+        rows = utf8_connection.fetch_rows(
+            connection,
+            "SELECT * FROM read_parquet(?)",
+            [str(path.resolve())],
+            BATCH,
+            partial(_explained, path),
+        )
+        yield _weighed(rows, names, path, limit)
     except duckdb.Error as error:
-        raise SemError(
-            f"{path}: not usable Parquet: {' '.join(str(error).split())[:200]}",
-            "copy the file again",
-        ) from error
+        raise _explained(path, error) from error
     finally:
         connection.close()
+
+
+def _explained(path: Path, error: Exception) -> SemError:
+    return utf8_connection.not_utf8_error(path, error) or SemError(
+        f"{path}: not usable Parquet: {' '.join(str(error).split())[:200]}", "copy the file again"
+    )
 
 
 def _check_rows(connection: Any, path: Path, columns: int, limit: int) -> None:
@@ -99,17 +111,18 @@ def _check_vectors(connection: Any, path: Path, columns: Any) -> None:
         )
 
 
-def _weighed(cursor: Any, names: list[str], path: Path, limit: int) -> Iterator[dict[str, Any]]:
+def _weighed(
+    rows: Iterator[tuple[Any, ...]], names: list[str], path: Path, limit: int
+) -> Iterator[dict[str, Any]]:
     budget = limit
-    while batch := cursor.fetchmany(BATCH):
-        for row in batch:
-            budget -= sum(map(_weight, row))
-            if budget < 0:
-                raise SemError(
-                    f"{path}: unpacks to more than {MAX_RATIO} times its size",
-                    "read it yourself if you trust it, and write the rows as JSON lines",
-                )
-            yield dict(zip(names, row, strict=True))
+    for row in rows:
+        budget -= sum(map(_weight, row))
+        if budget < 0:
+            raise SemError(
+                f"{path}: unpacks to more than {MAX_RATIO} times its size",
+                "read it yourself if you trust it, and write the rows as JSON lines",
+            )
+        yield dict(zip(names, row, strict=True))
 
 
 def _weight(value: Any) -> int:

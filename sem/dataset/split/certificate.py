@@ -6,12 +6,14 @@ texts, and every key is computed anew. Counting is SQLite's, so memory does not 
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
+from sem.core.sqlite_files import SqliteHolds, sqlite_faults
 from sem.dataset.clean import dedupe, near_duplicates
 from sem.dataset.config import Leaks
 
@@ -51,6 +53,7 @@ COLUMNS = ("in common", *(f"{a}∩{b}" for a, b in PAIRS))
 # Offending pairs of ids that are listed for each count.
 SHOWN = 5
 FILE = ".tmp-certificate"
+TIES = SqliteHolds("temporary file", "free space, then run again")
 NAMES = {
     "exact": "the same input",
     "near": "near-duplicates",
@@ -91,20 +94,19 @@ def certify_leakage(paths: dict[str, Path], threshold: float, work: Path) -> dic
     }
     path = work / FILE
     path.unlink(missing_ok=True)
-    table = sqlite3.connect(str(path))
     try:
-        table.executescript(
-            "PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA temp_store = file;"
-            "CREATE TABLE ties (kind TEXT, key TEXT, part TEXT, id TEXT);"
-        )
-        places = _Places(paths, threshold)
-        table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.ties())
-        table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.near())
-        facts["rows"] = places.rows
-        for a, b in PAIRS:
-            facts["shared"][f"{a}∩{b}"] = _shared(table, a, b)
+        with sqlite_faults(path, TIES), closing(sqlite3.connect(path)) as table:
+            table.executescript(
+                "PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA temp_store = file;"
+                "CREATE TABLE ties (kind TEXT, key TEXT, part TEXT, id TEXT);"
+            )
+            places = _Places(paths, threshold)
+            table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.ties())
+            table.executemany("INSERT INTO ties VALUES (?, ?, ?, ?)", places.near())
+            facts["rows"] = places.rows
+            for a, b in PAIRS:
+                facts["shared"][f"{a}∩{b}"] = _shared(table, a, b)
     finally:
-        table.close()
         path.unlink(missing_ok=True)
     return facts
 

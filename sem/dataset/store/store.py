@@ -8,14 +8,15 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sem.core import files
 from sem.core.errors import Busy, SemError, suggest_nearest_name
-from sem.dataset.store import examples_table
+from sem.dataset.store import examples_table, utf8_connection
 from sem.dataset.store.examples_table import (
     CAPTURE,
     COLUMNS,
@@ -60,16 +61,38 @@ class Store:
         if only:
             query += f" WHERE {self.columns['id']} IN ({', '.join('?' for _ in only)})"
         # DuckDB streams this; it holds one vector of 2,048 rows, whatever the store's size.
-        cursor = self.connection.execute(query, list(only))
-        while batch := cursor.fetchmany(BATCH):
-            for row in batch:
-                yield RawRow(**dict(zip(names, row, strict=True)))
+        for row in utf8_connection.fetch_rows(self.connection, query, only, BATCH, self.explained):
+            values = dict(zip(names, row, strict=True))
+            # What DuckDB writes of an object with a text that is not UTF-8.
+            if values.get("capture") == "":
+                raise self.explained(utf8_connection.NOT_UTF8)
+            yield RawRow(**values)
+
+    def explained(self, error: object) -> SemError:
+        """Return what to say of DuckDB's `error` on this store.
+
+        For a text that is not UTF-8 it names the first row and column, where they can be found.
+        """
+        import duckdb
+
+        if utf8_connection.not_utf8_error(self.path, error) is None:
+            return explain_duckdb_error(self.path, error)
+        for name, column in self.columns.items():
+            broken = f"{column} IS NOT NULL AND try(decode(encode({column}))) IS NULL"
+            if name == "capture":
+                broken = f"{column} = ''"
+            query = f"SELECT {self.columns['id']} FROM {self.table} WHERE {broken} LIMIT 1"  # noqa: S608
+            # The id itself may be what is not UTF-8.
+            with suppress(duckdb.Error):
+                if row := self.connection.execute(query).fetchone():
+                    return utf8_connection.not_utf8(self.path, f"row {row[0]!r}: its {name}")
+        return explain_duckdb_error(self.path, error)
 
     def ids(self) -> Iterator[str]:
         """Yield the id of every row."""
-        cursor = self.connection.execute(f"SELECT {self.columns['id']} FROM {self.table}")  # noqa: S608
-        while batch := cursor.fetchmany(2_048):
-            yield from (row[0] for row in batch)
+        query = f"SELECT {self.columns['id']} FROM {self.table}"  # noqa: S608 - checked names
+        for row in utf8_connection.fetch_rows(self.connection, query, (), 2_048, self.explained):
+            yield row[0]
 
 
 @contextmanager
@@ -112,15 +135,17 @@ def connect_read_only(path: Path) -> Any:
             f"{path}: no such store", "make it with `fab dataset.import` or `fab demo.data`"
         )
     try:
-        return duckdb.connect(
+        return utf8_connection.connect(
             str(path), read_only=True, config={**CLOSED, "lock_configuration": "true"}
         )
     except duckdb.Error as error:
         raise explain_duckdb_error(path, error) from error
 
 
-def explain_duckdb_error(path: Path, error: Exception) -> SemError:
+def explain_duckdb_error(path: Path, error: object) -> SemError:
     """Return what to say of DuckDB's `error` on the store at `path`."""
+    if fault := utf8_connection.not_utf8_error(path, error):
+        return fault
     text = " ".join(str(error).split())
     if "conflicting lock" in text.lower():
         holder = re.search(r"PID (\d+)", text)
@@ -192,18 +217,16 @@ def store_records(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     table, connection = table_name(), connect_read_only(path)
     try:
         _check_table(connection, path, table)
-        cursor = connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - a checked name
-        yield _records(cursor, [column[0] for column in cursor.description])
+        query = f"SELECT * FROM {table}"  # noqa: S608 - a checked name
+        names = [column[0] for column in connection.execute(f"{query} LIMIT 0").description]
+        rows = utf8_connection.fetch_rows(
+            connection, query, (), BATCH, partial(explain_duckdb_error, path)
+        )
+        yield (dict(zip(names, row, strict=True)) for row in rows)
     except duckdb.Error as error:
         raise explain_duckdb_error(path, error) from error
     finally:
         connection.close()
-
-
-def _records(cursor: Any, names: list[str]) -> Iterator[dict[str, Any]]:
-    while batch := cursor.fetchmany(BATCH):
-        for row in batch:
-            yield dict(zip(names, row, strict=True))
 
 
 def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "error") -> Appended:
@@ -227,6 +250,8 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
         except duckdb.Error as error:
+            if fault := utf8_connection.not_utf8_error(path, error):
+                raise fault from error
             is_full = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException)
             way_out = "free space, then run again" if is_full else "correct that row"
             raise SemError(
@@ -255,7 +280,7 @@ def open_for_writing(path: Path) -> Any:
 
     config = {**CLOSED, "storage_compatibility_version": STORAGE_VERSION}
     try:
-        return duckdb.connect(str(path), config=config)
+        return utf8_connection.connect(str(path), config=config)
     except duckdb.Error as error:
         raise explain_duckdb_error(path, error) from error
 

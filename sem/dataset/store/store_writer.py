@@ -11,7 +11,7 @@ from typing import Any
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.dataset.store import examples_table, store
+from sem.dataset.store import examples_table, store, utf8_connection
 from sem.dataset.store.examples_table import RawRow
 
 
@@ -37,9 +37,13 @@ CURRENT = 1 + len(STEPS)
 
 def store_version(path: Path) -> int:
     """Return the version of the store at `path`; raise SemError when a newer Sem wrote it."""
+    import duckdb
+
     connection = store.connect_read_only(path)
     try:
         version = _version(connection)
+    except duckdb.Error as error:
+        raise store.explain_duckdb_error(path, error) from error
     finally:
         connection.close()
     if version > CURRENT:
@@ -179,6 +183,8 @@ def _within(path: Path, act: Callable[[Any], None]) -> None:
             connection.execute("COMMIT")
             connection.execute("CHECKPOINT")
         except duckdb.Error as error:
+            if fault := utf8_connection.not_utf8_error(path, error):
+                raise fault from error
             raise SemError(
                 f"{path}: not changed: {' '.join(str(error).split())[:200]}",
                 "the rows are as before; free space or correct the input, then run again",

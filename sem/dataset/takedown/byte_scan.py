@@ -11,6 +11,7 @@ import sqlite3
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from typing import IO, Any
 from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.core.sqlite_files import SqliteHolds, sqlite_faults, typed_row
 from sem.dataset.ingest import parquet_files
 from sem.dataset.personal import person
 from sem.dataset.personal.person import Person
@@ -40,6 +42,12 @@ MOST_JSON = 64 << 20
 # In a database's bytes the end of one cell touches the start of the next, so that one shingle can
 # be met by accident (measured: 1 in 9 MB); 16 in a block are a text of 39 letters or more.
 RAW_LEAST = 16
+# What a file can raise that is damaged or cannot be read.
+UNREADABLE = (SemError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+DATABASE = SqliteHolds(
+    "SQLite file",
+    "restore a copy or move it away, then run the same command again",
+)
 
 
 @dataclass(frozen=True)
@@ -135,14 +143,7 @@ def scan_tree(
         try:
             if holds_trace(path, sought):
                 scan.hits.append(where)
-        except (
-            SemError,
-            OSError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-            sqlite3.Error,
-        ) as error:
+        except UNREADABLE as error:
             scan.unreadable[where] = " ".join(str(error).split())[:160]
     return scan
 
@@ -276,10 +277,12 @@ def join_texts(texts: Iterable[str]) -> Iterator[bytes]:
 
 
 def _sqlite(path: Path) -> Iterator[str]:
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        names = [n for (n,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for name in names:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    with (
+        sqlite_faults(path, DATABASE),
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db,
+    ):
+        for (name,) in [typed_row(row, str) for row in db.execute(query)]:
             quoted = name.replace('"', '""')
             for row in db.execute(f'SELECT * FROM "{quoted}"'):  # noqa: S608
                 yield from (str(value) for value in row if isinstance(value, str))
-    db.close()

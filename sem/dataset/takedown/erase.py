@@ -16,7 +16,7 @@ from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.dataset.store import store
+from sem.dataset.store import store, utf8_connection
 
 SIDE_FILES = ("", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp")
 BATCH = 256
@@ -38,6 +38,8 @@ def erase_rows(path: Path, names: Collection[str]) -> int:
             _fold_wal(path)
             count = _copy(path, fresh, names)
         except duckdb.Error as error:
+            if fault := utf8_connection.not_utf8_error(path, error):
+                raise fault from error
             raise SemError(
                 f"{path}: not rewritten: {' '.join(str(error).split())[:200]}",
                 "the old file is whole; free space, then run the same command again",
@@ -103,7 +105,7 @@ def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
     )
     if process.returncode:
         last = (process.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SemError(
+        raise utf8_connection.not_utf8_error(new.with_suffix(""), last) or SemError(
             f"{new}: not written: {last[:200]}",
             "the old file is whole; free space, then run the same command again",
         )
@@ -112,10 +114,8 @@ def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
 
 def _between(old: Path, folder: Path) -> Any:
     """Return a connection that may read `old` and write into `folder`, and nothing else."""
-    import duckdb
-
     closed = {k: v for k, v in store.CLOSED.items() if k != "enable_external_access"}
-    connection = duckdb.connect(":memory:", config=closed)
+    connection = utf8_connection.connect(":memory:", config=closed)
     allowed = [old.with_name(old.name + end) for end in SIDE_FILES]
     connection.execute(f"SET allowed_paths = [{', '.join(map(_quoted, allowed))}]")
     connection.execute(f"SET allowed_directories = [{_quoted(folder)}]")

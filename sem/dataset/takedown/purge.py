@@ -12,11 +12,13 @@ import shutil
 import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sem.core import files, jsonio
 from sem.core.project import Project
+from sem.core.sqlite_files import sqlite_faults, typed_row
 from sem.dataset.clean import clean
 from sem.dataset.split import snapshot
 from sem.dataset.takedown import byte_scan
@@ -108,7 +110,7 @@ def is_frozen(name: str) -> bool:
 def _is_hit(path: Path, sought: ScanTarget) -> bool:
     try:
         return byte_scan.holds_trace(path, sought)
-    except (OSError, EOFError, zipfile.BadZipFile, sqlite3.Error):
+    except byte_scan.UNREADABLE:
         # The scan at the end names it as unreadable.
         return False
 
@@ -178,11 +180,13 @@ def _golden(path: Path, sought: ScanTarget) -> int:
 def _sqlite(path: Path, sought: ScanTarget) -> int:
     """Return rows of every table; VACUUM writes a new file, so that no free page keeps them."""
     count = 0
-    db = sqlite3.connect(path, timeout=60.0, isolation_level=None)
-    try:
+    with (
+        sqlite_faults(path, byte_scan.DATABASE),
+        closing(sqlite3.connect(path, timeout=60.0, isolation_level=None)) as db,
+    ):
         db.execute("PRAGMA secure_delete = ON")
         query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        for (name,) in db.execute(query).fetchall():
+        for (name,) in [typed_row(row, str) for row in db.execute(query)]:
             quoted = '"' + name.replace('"', '""') + '"'
             row_ids = [
                 row[0]
@@ -193,8 +197,6 @@ def _sqlite(path: Path, sought: ScanTarget) -> int:
             count += len(row_ids)
         db.execute("VACUUM")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    finally:
-        db.close()
     return count
 
 

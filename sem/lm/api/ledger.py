@@ -11,18 +11,23 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.errors import SemError
+from sem.core.sqlite_files import SqliteHolds, sqlite_faults, sqlite_transaction, typed_row
 from sem.lm.api.rate_limits import DELIVERY_S, Limits, wait_s
 
 NAME = "calls.sqlite"
 # How long a writer waits for its turn.
 BUSY_S = 60.0
+HOLDS = SqliteHolds(
+    "ledger",
+    "it holds what was spent and the answers that were paid for: restore a copy, or move it away "
+    "to begin a new one, which forgets what was spent and pays for every answer again",
+)
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS accounts (
@@ -84,7 +89,9 @@ class Ledger:
 
         Nonces are made from it, so that no page can guess one.
         """
-        return self._one("SELECT value FROM meta WHERE name = 'salt'")[0]
+        with self._faults():
+            row = self._one("SELECT value FROM meta WHERE name = 'salt'")
+            return typed_row(row, str)[0]
 
     def reserve(self, bid: RequestBid, cap: SpendingCap, limits: Limits) -> int | float | None:
         """Return the id of the reservation (int), seconds to wait (float), or None.
@@ -95,7 +102,7 @@ class Ledger:
             row = db.execute(
                 "SELECT requests, pico_usd FROM accounts WHERE account = ?", (cap.account,)
             ).fetchone()
-            requests, spent = row or (0, 0)
+            requests, spent = typed_row(row or (0, 0), int, int)
             if cap.requests is not None and requests + 1 > cap.requests:
                 return None
             if cap.pico_usd is not None and spent + bid.pico_usd > cap.pico_usd:
@@ -116,21 +123,23 @@ class Ledger:
     def sent(self, number: int) -> None:
         """Stamp reservation `number` as it leaves: the rate window counts from there."""
         # Not synced: a stamp lost with the power loses milliseconds, and nothing of the cap.
-        db = self._connection()
-        db.execute("PRAGMA synchronous = NORMAL")
-        try:
-            db.execute("UPDATE requests SET at = ? WHERE id = ?", (time.time(), number))
-        finally:
-            db.execute("PRAGMA synchronous = FULL")
+        with self._faults():
+            db = self._connection()
+            db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                db.execute("UPDATE requests SET at = ? WHERE id = ?", (time.time(), number))
+            finally:
+                db.execute("PRAGMA synchronous = FULL")
 
     def settle(
         self, number: int, tokens: int, pico_usd: int, fault: str | None, body: str | None = None
     ) -> None:
         """Replace reservation `number` by what it took; `body`, if given, is kept as the reply."""
         with self._writing() as db:
-            account, key, reserved = db.execute(
+            row = db.execute(
                 "SELECT account, key, pico_usd FROM requests WHERE id = ?", (number,)
             ).fetchone()
+            account, key, reserved = typed_row(row, str, str, int)
             db.execute(
                 "UPDATE requests SET state = 'settled', tokens = ?, pico_usd = ?, fault = ?, "
                 "at = min(at + ?, ?) WHERE id = ?",
@@ -146,21 +155,24 @@ class Ledger:
 
         None when there is none or its text does not match its hash.
         """
-        row = self._one("SELECT body, sha256 FROM replies WHERE key = ?", key)
-        if row is None or files.sha256_text(row[0]) != row[1]:
+        with self._faults():
+            row = self._one("SELECT body, sha256 FROM replies WHERE key = ?", key)
+            body, sha256 = typed_row(row or ("", ""), str, str)
+        if row is None or files.sha256_text(body) != sha256:
             return None
         try:
-            return jsonio.parse_json(row[0])
+            return jsonio.parse_json(body)
         except ValueError:
             return None
 
     def spent(self, account: str) -> AccountTotals:
         """Sums of `account` so far."""
-        sums = self._one("SELECT requests, pico_usd FROM accounts WHERE account = ?", account)
-        open_row = self._one(
-            "SELECT count(*) FROM requests WHERE account = ? AND state = 'reserved'", account
-        )
-        requests, pico = sums or (0, 0)
+        with self._faults():
+            sums = self._one("SELECT requests, pico_usd FROM accounts WHERE account = ?", account)
+            open_row = self._one(
+                "SELECT count(*) FROM requests WHERE account = ? AND state = 'reserved'", account
+            )
+            requests, pico = typed_row(sums or (0, 0), int, int)
         return AccountTotals(requests, pico / 10**12, open_row[0])
 
     def damage(self) -> list[str]:
@@ -168,8 +180,13 @@ class Ledger:
 
         Empty when sound.
         """
-        faults = [r for (r,) in self._connection().execute("PRAGMA integrity_check") if r != "ok"]
-        rows = self._connection().execute("SELECT key, body, sha256 FROM replies")
+        with self._faults():
+            db = self._connection()
+            faults = [r for (r,) in db.execute("PRAGMA integrity_check") if r != "ok"]
+            rows = [
+                typed_row(row, str, str, str)
+                for row in db.execute("SELECT key, body, sha256 FROM replies")
+            ]
         return faults + [f"reply {k}" for k, body, sha in rows if files.sha256_text(body) != sha]
 
     def _one(self, query: str, *values: object) -> Any:
@@ -177,14 +194,13 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        db = self._connection()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+        with self._faults():
+            db = self._connection()
+            with sqlite_transaction(db):
+                yield db
+
+    def _faults(self) -> AbstractContextManager[None]:
+        return sqlite_faults(self.path, HOLDS)
 
     def _connection(self) -> sqlite3.Connection:
         # One for each thread of each process: a connection must not cross a fork.
@@ -196,16 +212,10 @@ class Ledger:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    try:
-        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-        path.chmod(0o600)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error as error:
-        raise SemError(
-            f"{path}: not a usable ledger: {error}",
-            "move it away to begin a new one; what it knew to be spent is then forgotten",
-        ) from error
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    path.chmod(0o600)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
     return db
 
 

@@ -10,6 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from sem.core.errors import SemError
+from sem.core.sqlite_files import typed_row
 
 DELIVERY_S = 2.0
 # Two clocks, and the time a provider takes to look at its own.
@@ -42,7 +43,8 @@ def wait_s(db: sqlite3.Connection, lane: str, tokens: int, limits: Limits, now: 
         (DELIVERY_S, now, lane, now - span - DELIVERY_S),
     )
     count, used = 1, tokens
-    for arrived, row_tokens in rows:
+    for row in rows:
+        arrived, row_tokens = typed_row(row, float, int)
         if arrived <= now - span:
             break
         count, used = count + 1, used + row_tokens

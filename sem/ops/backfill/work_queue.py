@@ -6,14 +6,19 @@ same work twice one item. Only the worker that holds the lease can settle an ite
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sem.core import files, jsonio
-from sem.core.errors import SemError
+from sem.core.sqlite_files import SqliteHolds, sqlite_faults, sqlite_transaction, typed_row
 
 BUSY_S = 60.0
+HOLDS = SqliteHolds(
+    "queue",
+    "it holds work on rows and results that are not in the store yet: restore a copy, or move it "
+    "away; what was done is in the store, the rest is found again",
+)
 QUEUED, LEASED, DONE, FAILED = "queued", "leased", "done", "failed"
 TABLES = """
 CREATE TABLE IF NOT EXISTS items (
@@ -57,7 +62,7 @@ class Queue:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._faults():
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
             path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -65,14 +70,12 @@ class Queue:
             self._db.execute("PRAGMA secure_delete = ON")
             for statement in TABLES.split(";"):
                 self._db.execute(statement)
-        except sqlite3.Error as error:
-            raise SemError(
-                f"{path}: not a usable queue: {error}",
-                "move it away; what was done is in the store, the rest is found again",
-            ) from error
 
     def close(self) -> None:
         self._db.close()
+
+    def _faults(self) -> AbstractContextManager[None]:
+        return sqlite_faults(self.path, HOLDS)
 
     def add(self, items: Iterable[RowWork]) -> int:
         """Queue what is not there yet, whatever became of it; how much that was."""
@@ -118,10 +121,7 @@ class Queue:
                     (worker, now + lease_s, row[0]),
                 )
                 self._db.execute("INSERT INTO starts VALUES (?)", (now,))
-        return [
-            QueueItem(r[0], RowWork(*r[1:4], tuple(jsonio.parse_json(r[4])), r[5]), r[6] + 1)
-            for r in rows
-        ]
+            return [_item(row) for row in rows]
 
     def _started(self, now: float) -> int:
         self._db.execute("DELETE FROM starts WHERE at <= ?", (now - 60.0,))
@@ -171,8 +171,9 @@ class Queue:
             "SELECT row, number, result FROM items WHERE result IS NOT NULL "
             "ORDER BY number LIMIT ?"
         )
-        cursor = self._db.execute(query, (most,))
-        return {row: (number, result) for row, number, result in cursor}
+        with self._faults():
+            rows = [typed_row(row, str, int, str) for row in self._db.execute(query, (most,))]
+        return {row: (number, result) for row, number, result in rows}
 
     def placed(self, numbers: Iterable[int]) -> None:
         """Forget the results of the items `numbers`, and of older ones on the same rows."""
@@ -192,19 +193,30 @@ class Queue:
             "SELECT kind, CASE WHEN state = 'leased' AND until <= ? THEN 'queued' ELSE state END, "
             "count(*) FROM items GROUP BY 1, 2 ORDER BY 1, 2"
         )
-        return {(kind, state): count for kind, state, count in self._db.execute(query, (now,))}
+        with self._faults():
+            rows = [typed_row(row, str, str, int) for row in self._db.execute(query, (now,))]
+        return {(kind, state): count for kind, state, count in rows}
 
     def reasons(self) -> dict[str, int]:
         """Why items failed for good, and how many."""
         query = "SELECT reason, count(*) FROM items WHERE state = 'failed' GROUP BY 1 ORDER BY 2"
-        return {str(reason): count for reason, count in self._db.execute(query)}
+        with self._faults():
+            return {str(reason): count for reason, count in self._db.execute(query)}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._faults(), sqlite_transaction(self._db):
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+
+
+def _item(row: tuple[object, ...]) -> QueueItem:
+    number, kind, name, task, slots, target, tries = typed_row(
+        row, int, str, str, str, str, str, int
+    )
+    try:
+        named = jsonio.parse_json(slots)
+    except ValueError as error:
+        raise sqlite3.DatabaseError("the slots of an item are not JSON") from error
+    if not isinstance(named, list):
+        raise sqlite3.DatabaseError("the slots of an item are not a list")
+    return QueueItem(number, RowWork(kind, name, task, tuple(named), target), tries + 1)

@@ -119,6 +119,8 @@ def draw_by_seed(pool: Sequence[Any], count: int, seed: int) -> list[Any]:
 
 def check_trainable(rows: TrainingRows, what: str) -> None:
     """Raise SemError when there is nothing to learn from in `rows`."""
+    if not rows.kept and not rows.too_long:
+        raise SemError(f"{what}: there are none", "see above what was left out, and correct it")
     if not rows.kept:
         raise SemError(
             f"{what}: every one of {len(rows.too_long)} examples is longer than max_tokens",

@@ -1,5 +1,6 @@
 """Wrong answers: each is wrong, none is a target, and only train rows have any."""
 
+import json
 import random
 from collections import Counter
 
@@ -8,15 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from rowmaker import copied
+from rowmaker import copied, project, shops
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, provenance
 from sem.core.errors import SemError
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import taught_text
 from sem.dataset.augment import negatives
 from sem.dataset.augment.negatives import NegativeCase
+from sem.dataset.clean import clean
+from sem.dataset.ingest import importers
+from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.split import snapshot
 
 
@@ -212,6 +216,33 @@ def test_wrong_answers_that_were_imported_are_rejected_sides_of_the_written_pair
 
     assert (pair["rejected"], pair["kind"]) == ("I cannot read this page.", "given")
     assert pair["chosen"] == taught_text(example.output_json)
+
+
+def test_wrong_answers_of_a_file_come_to_the_preferences_file(tmp_path):
+    made = project(tmp_path)
+    lines = [
+        {
+            "id": one.id,
+            "task": one.task,
+            "input_text": one.input_text,
+            "output_json": json.loads(one.reference),
+            "meta": json.loads(one.metadata),
+            "negative_examples": [{"title": f"not {one.id}", "price": 9}],
+        }
+        for one in shops(9, 2)
+    ]
+    files.write_rows(tmp_path / "rows.jsonl", lines)
+    importers.import_file(made, tmp_path / "rows.jsonl", ImportOptions())
+    clean.clean_store(made)
+    snapshot.freeze_snapshot(made, provenance.utc_now())
+    frozen = snapshot.load_snapshot(made)
+
+    negatives.write_negative_pairs(made, None, 2, 0)
+
+    pairs = list(negatives.read_negative_pairs(made, frozen))
+    given = {pair["id"]: json.loads(pair["rejected"]) for pair in pairs if pair["kind"] == "given"}
+    train = [json.loads(line)["id"] for line in frozen.path("train").read_text().splitlines()]
+    assert given == {name: {"title": f"not {name}", "price": 9} for name in train}
 
 
 ALTERNATIVES = {"sku": ["B-2", "C-3"], "seller": {"name": "Acme Germany"}}

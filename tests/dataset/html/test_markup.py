@@ -1,5 +1,6 @@
 """Pages become few lines; what answers live in stays, what nobody sees goes."""
 
+import json
 import time
 
 import pytest
@@ -131,6 +132,16 @@ def test_broken_linked_data_is_read_and_counted(name):
 
     assert {"name: Cup", "offers.price: 19.99"} <= set(made.text.splitlines())
     assert made.report["linked_data_repaired"] == 1
+
+
+def test_pages_of_nothing_but_broken_linked_data_keep_their_price(shared):
+    path = shared / "findings" / "jsonld-broken" / "pages.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    texts = {row["id"]: markup.simplify_page(row["input_text"]).text for row in rows}
+
+    assert len(texts) == 5
+    assert [name for name, text in texts.items() if "price: 19.99" not in text] == []
 
 
 def test_linked_data_that_nobody_can_read_is_counted():

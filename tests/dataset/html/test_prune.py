@@ -455,3 +455,68 @@ def test_a_directory_keeps_its_records_before_a_form_that_comes_with_each(title,
 
     assert sum(city in text for city in CITIES.split()) == 12
     assert sum(f"{person} Miller" in text for person in PEOPLE.split()) >= 11
+
+
+NOTES = "".join(
+    f"<p>Customer number {n} wrote that all was fine and came in time, and would buy again.</p>"
+    for n in range(14)
+)
+TOWNS = [
+    f"{start}{end}" for start in ("Wald", "Berg", "Rot", "Neu") for end in CITIES.split()[:10]
+]
+LISTS = {
+    "cities": ("<h2>Branches</h2><ul>{}</ul>", "<li>{town}</li>", "{town}"),
+    "tags": ("<ul class=tags>{}</ul>", "<li><a href=/{number}>{town}</a></li>", "{town}"),
+    "steps": ("<ol>{}</ol>", "<li>Add {number} g of flour and stir</li>", "Add {number} g"),
+    "a pager": ("<ul>{}</ul>", "<li><a href='/l?page={number}'>{number}</a></li>", "={number})"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("limit", [300, 600])
+def test_of_a_list_of_forty_equal_lines_a_part_stays(name, limit):
+    # Such a list went whole, as a repeat.
+    around, line, sign = LISTS[name]
+    entries = [{"town": town, "number": n} for n, town in enumerate(TOWNS[:40], 100)]
+    page = f"<h1>A page</h1>{NOTES}{around.format(''.join(line.format(**e) for e in entries))}"
+
+    text = markup.simplify_page(page, budget=limit).text
+
+    signs = [sign.format(**entry) for entry in entries]
+    assert len(signs) == 40
+    assert sum(each in text for each in signs) >= 4
+
+
+def test_buttons_by_the_dozen_leave_room_for_what_they_stand_beside():
+    form = "<form><input placeholder='Your mail'><input type=submit><button>Send</button></form>"
+    cards = "".join(f"<h3>Person {n:02}</h3><p>Phone 030 {n:02}4567</p>{form}" for n in range(12))
+
+    text = markup.simplify_page(f"<h1>Team</h1>{cards}", budget=500).text
+
+    assert text.count("Phone 030") == 12
+    assert text.count("[submit]") <= 2
+
+
+def test_a_kind_of_page_that_says_nothing_yields_to_a_price():
+    head = '<meta property="og:type" content="article">'
+    page = f'{head}<h1>Cup</h1><p class="price">Price 12,99 €</p>{NOTES}'
+
+    text = markup.simplify_page(page, budget=30).text
+
+    assert "12,99 €" in text
+    assert "article" not in text
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"<div role=tabpanel hidden><p>Weight 350 g</p></div>{NOTES}",
+        f"<div class='tab pane' style='display:none'><p>Weight 350 g</p></div>{NOTES}",
+        f"<div style='display:none'><p>Weight 350 g</p>{NOTES}</div>{NOTES}",
+        "<nav><ul hidden><li>Weight 350 g, Phone 030 1234567, mail@x.example</ul></nav>" + NOTES,
+    ],
+)
+def test_what_a_hidden_block_tells_survives_a_small_budget(page):
+    # Half of what whole pages lost stood in hidden blocks.
+    assert "Weight 350 g" in markup.simplify_page(page).text
+    assert "Weight 350 g" in markup.simplify_page(page, budget=700).text

@@ -1,5 +1,6 @@
 """CSV as it is found; nothing is lost without a line number."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -131,6 +132,29 @@ def test_a_bad_byte_costs_its_record_whole_and_no_other(tmp_path, good, bad, bef
     assert "not_utf-8: p" in refused[0][1]
     assert refused[0][1].endswith(" of id r4")
     assert notes == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "bad"),
+    [
+        ("badbyte.csv", 6, "r3"),
+        ("late_start.csv", 20, "r15"),
+        ("late_mid.csv", 20, "r15"),
+        ("late_end.csv", 20, "r15"),
+    ],
+)
+def test_of_the_sheets_that_lost_lines_one_row_is_refused_and_no_other(shared, name, count, bad):
+    path, refused = shared / "findings" / "csv-badbyte" / name, []
+    told = ReadReporter(
+        lambda where, reason: refused.append(reason), lambda text: pytest.fail(text)
+    )
+
+    found = [row for _, row in csv_dialects.read_csv_rows(path, told)]
+
+    assert [reason.rpartition(" ")[2] for reason in refused] == [bad]
+    assert len(found) == count - 1
+    prices = [(row["prompt_text"], json.loads(row["response_strong"])["price"]) for row in found]
+    assert all(f"EUR {price:.2f}".replace(".", ",") in page for page, price in prices)
 
 
 def test_text_in_an_8_bit_encoding_is_still_read_whole(tmp_path):

@@ -322,6 +322,34 @@ def test_a_store_of_text_columns_reads_as_the_same_rows_in_any_other_file(tmp_pa
         assert sorted(map(repr, a.rows())) == sorted(map(repr, b.rows()))
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.zip"])
+def test_an_answer_that_is_not_json_costs_no_other_row_of_any_file(tmp_path, name):
+    rows = [(f"r{n}", "product", f"page {n}", CUT if n == 7 else '{"n": 1}') for n in range(12)]
+    columns = ("id", "task", "prompt_text", "response_strong")
+    records = [dict(zip(columns, cells, strict=True)) for cells in rows]
+    path, made = tmp_path / name, project(tmp_path)
+    if name == "rows.zip":
+        inner = tmp_path / "chunk.duckdb"
+        with duckdb.connect(str(inner)) as connection:
+            names = ", ".join(f"{column} VARCHAR" for column in columns)
+            connection.execute(f"CREATE TABLE examples ({names})")
+            connection.executemany("INSERT INTO examples VALUES (?, ?, ?, ?)", rows)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(inner, "llm_training_chunk_1.duckdb")
+            archive.writestr("llm_training_chunk_1.json", json.dumps({"row_count": len(rows)}))
+    elif name == "rows.json":
+        path.write_text(json.dumps(records))
+    else:
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    result = importers.import_file(made, path, ImportOptions())
+
+    assert (result.stored.added, dict(result.rejects)) == (12, {})
+    references = {one.id: json.loads(one.reference) for one in stored(made)}
+    assert references.pop("r7") == CUT
+    assert set(map(str, references.values())) == {"{'n': 1}"}
+
+
 def test_a_row_that_the_store_cannot_hold_is_named(tmp_path):
     made = project(tmp_path)
     rows = [RawRow(f"r{n}", "product", "x", CUT if n == 3 else "{}") for n in range(5)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sem.core.errors import SemError
 from sem.dataset.config import Pii
 from sem.dataset.personal import pii, pii_phones
+from sem.dataset.store import store
 
 FOUND = [
     ("email", "mail Ann.B+x@mail.example.co.uk.", "Ann.B+x@mail.example.co.uk"),
@@ -376,6 +377,22 @@ AD = f"https://ad.example/c?aid=1&{'x' * 300}&cid=4111111111111111"
 )
 def test_numbers_that_are_personal_are_told_from_others(text, wanted):
     assert [span.text for span in pii.find_personal_data(text, ("phone", "card"), US)] == wanted
+
+
+def test_a_number_that_is_broken_over_lines_is_masked_whole():
+    text, policy = "Call 888-823-\n2633 now", Pii(phone="redact")
+
+    made = pii.apply_pii_policy(text, {}, policy, {"language": "en"})
+
+    assert made.text == "Call [PHONE_1] now"
+
+
+def test_no_id_of_a_real_page_is_taken_for_a_card(shared):
+    # 16 on 179 product pages, all of them ids in the links of advertisers.
+    with store.open_store(shared / "data" / "html" / "examples.duckdb") as opened:
+        pages = [row.input_text for row in opened.rows()][::4]
+
+    assert [span for page in pages for span in pii.find_personal_data(page, ["card"], US)] == []
 
 
 def test_an_answer_inside_a_longer_number_is_not_redacted():

@@ -11,6 +11,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import damage
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from sem.dataset.clean import clean
 from sem.dataset.ingest import importers
 from sem.dataset.split import snapshot
 from sem.dataset.store import store, tombstones
-from sem.dataset.takedown import byte_scan, erase, requested_rows, takedown, withdraw
+from sem.dataset.takedown import byte_scan, erase, purge, requested_rows, takedown, withdraw
 from sem.dataset.takedown.requested_rows import TakedownRequest
 from sem.ops import promote
 
@@ -394,6 +395,32 @@ def test_deleted_rows_in_free_pages_are_seen(tmp_path: Path) -> None:
 
     assert list(byte_scan.file_blocks(path)) == []
     assert byte_scan.holds_trace(path, sought)
+
+
+def test_a_damaged_database_is_named_and_no_traceback(shop: Project) -> None:
+    whole = artefacts(shop)["ledger"]
+    with sqlite3.connect(whole) as db:
+        rows = [(f"x{n}", "of no interest " * 40) for n in range(40)]
+        db.executemany("INSERT INTO replies VALUES (?, ?)", rows)
+    db.close()
+    copies = [whole.with_name(f"copy{seed}.sqlite") for seed in range(60)]
+    for seed, path in enumerate(copies):
+        shutil.copyfile(whole, path)
+        damage.damage_file(path, seed)
+    sought = byte_scan.ScanTarget(byte_scan.Trace.of([SECRET]))
+
+    found = byte_scan.scan_tree(shop, sought)
+    refused = []
+    for path in copies:
+        try:
+            purge.WAYS[".sqlite"](path, sought)
+        except SemError as error:
+            refused.append(error)
+
+    names = {str(path.relative_to(shop.root)) for path in copies}
+    assert len(names & found.unreadable.keys()) >= 10
+    assert len(refused) >= 10
+    assert all("copy" in error.message and "same command" in error.hint for error in refused)
 
 
 def test_a_dry_run_writes_nothing_but_the_salt(shop: Project) -> None:

@@ -238,6 +238,31 @@ def test_an_unjudged_slot_is_recorded_and_asked_again_next_time(
     assert verdicts.read_verdict_rows(book.path)["e2"]["status"] == "judged"
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        '<think>\nThe same {"pass": false}\n</think>\n\nREPLY',
+        "It looks the same.\n</think>\nREPLY",
+        "<think>ok</think>\n```json\nREPLY\n```",
+        "Here is the verdict:\nREPLY",
+        "```json\nREPLY\n```\nHope this helps.",
+        "\ufeffREPLY",
+    ],
+)
+def test_a_reply_with_something_around_it_costs_no_further_call(
+    server: ChatServer, make: Make, tmp_path: Path, around: str
+) -> None:
+    # A served reasoning model cost three calls a slot and judged nothing.
+    server.script = lambda body, n: around.replace("REPLY", judges.honest(body, n))
+    book = AnswerFile(tmp_path / "verdicts.test.jsonl", {"v": 1})
+
+    list(judge_questions.judge_cases(make(), cases(answer("e0", text=CLOSE)), book))
+
+    # The slot and twelve canaries, each in two orders.
+    assert len(server.seen) == 2 * (1 + 12)
+    assert verdicts.read_verdict_rows(book.path)["e0"]["status"] == "judged"
+
+
 def test_a_second_sitting_pays_for_nothing(server: ChatServer, make: Make, tmp_path: Path) -> None:
     list(
         judge_questions.judge_cases(

@@ -1,9 +1,14 @@
 """What the groups of a report cannot show is said."""
 
+from dataclasses import replace
+
 import pytest
 
 from sem.core.example import Example
+from sem.core.run import BASE
+from sem.eval.answers import subject
 from sem.eval.report import compare
+from sem.jobs import load_jobs
 
 
 def examples(*domains: str, source_id: str | None = None) -> list[Example]:
@@ -32,3 +37,20 @@ def test_rows_without_domains_and_a_part_that_is_one_group_are_said(given, start
     notes = compare.group_notes(given)
 
     assert [note[: len(start)] for note, start in zip(notes, starts, strict=True)] == starts
+
+
+def test_what_the_groups_cannot_show_stands_in_the_report_and_on_the_screen(
+    cut_toy, monkeypatch, capsys
+):
+    subject.answer_subject(subject.resolve_subject(cut_toy, BASE, "test", None))
+    # The toy project's own rows have domains enough.
+    without = [replace(one, meta={}) for one in examples("a.de", "b.de")]
+    usual = compare.group_notes
+    monkeypatch.setattr(compare, "group_notes", lambda given: usual(without))
+
+    load_jobs()["eval.report"].call(["--sem", "toy", "--run", "base"])
+
+    note = "2 of 2 examples have no domain"
+    assert note in (cut_toy.reports / "base" / "report.md").read_text("utf-8")
+    captured = capsys.readouterr()
+    assert note in " ".join((captured.out + captured.err).split())

@@ -66,6 +66,20 @@ def test_documents_become_pairs_that_know_where_they_come_from(tmp_path):
     assert made.config.skipped == []
 
 
+@pytest.mark.parametrize(
+    "around",
+    ["<think>\n{}\n</think>\n\nREPLY", "Here they are:\n```json\nREPLY\n```\nHope this helps."],
+)
+def test_a_reply_with_something_around_it_costs_the_teacher_one_call(tmp_path, around):
+    write(tmp_path, a=about("Mugs"), b=about("Plates"))
+    with ChatServer(lambda body, n: around.replace("REPLY", one_pair(body, n))) as server:
+        made = forge(tmp_path, server, min_chars=20)
+        pairs = list(made.synthesize(made.load()))
+
+    assert [pair.instruction for pair in pairs] == ["What about Mugs?", "What about Plates?"]
+    assert len(server.seen) == 2
+
+
 def test_no_planted_secret_is_ever_sent(tmp_path):
     write(tmp_path, z=about("Plates"))
     for number, (name, secret) in enumerate(PLANTED.items()):

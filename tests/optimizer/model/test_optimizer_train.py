@@ -1,7 +1,9 @@
 """The optimizer trained for real on a tiny T5: sealed, resumed, its base untouched."""
 
 import json
+import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.lm.local import chat
 from sem.lm.local import model as models
+from sem.optimizer.data import optimizer_data
 from sem.optimizer.data.pairs import PromptPair
 from sem.optimizer.model import optimizer_train, rewriter
 from sem.train.engine import adapters
@@ -221,3 +224,33 @@ def test_the_shipped_recipe_is_the_one_that_was_asked_for():
 
     assert (lora.rank, lora.alpha, lora.dropout, lora.targets) == (16, 32, 0.1, "qv")
     assert (wanted.input_tokens, wanted.recipe.method) == (rewriter.LIMIT, "lora")
+
+
+LAYOUT = (
+    "Act as a careful poet.\n\nContext: A friend asks.\n\nTask: {}\n\nConstraints:\n"
+    "- Keep it short\n- Name the season\n\nSteps:\n1. Read\n2. Write\n\nGoal: A poem."
+)
+
+
+def test_the_older_script_leaves_an_adapter_whose_rewrites_are_never_useful(
+    root: Path, monkeypatch, capsys
+):
+    # The calibration ended in an error, and no `final_adapter` was written.
+    data = root / optimizer_data.FOLDER
+    val = optimizer_data.write_training(data / "val.json", VAL, "held out")
+    facts = {"files": {"val.json": files.sha256_file(val)}}
+    files.write_file(data / optimizer_data.FACTS, jsonio.pretty_json(facts))
+    poems = [replace(pair, target=LAYOUT.format(pair.input)) for pair in pairs("poem", 32)]
+    given = optimizer_data.write_training(root / "pairs.json", poems, "to learn from")
+    monkeypatch.setenv("SEM_ROOT", str(root))
+    words = ["--data_path", str(given), "--output_dir", str(root / "out"), "--num_epochs", "1"]
+    words += ["--set", "train.recipe.max_steps=2", "--set", "train.target_tokens=400"]
+    monkeypatch.setattr("sys.argv", ["train_lora.py", *words])
+
+    runpy.run_path(str(ROOT / "src" / "train_lora.py"))["main"]()
+
+    assert "rewrites is useful" in " ".join(capsys.readouterr().err.split())
+    weights = root / "out" / "final_adapter" / "adapter_model.safetensors"
+    sealed = rewriter.find_optimizer(root)
+    assert files.sha256_file(weights) == files.sha256_file(sealed / "adapter" / weights.name)
+    assert (weights.parent / "tokenizer.json").is_file()

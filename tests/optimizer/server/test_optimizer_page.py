@@ -210,3 +210,15 @@ def test_the_api_s_own_page_lists_every_route_from_nowhere_else(serve, browser):
     ]
     assert "most output tokens" in seen.page.inner_text("section.route >> nth=0")
     assert seen.complaints == []
+
+
+def test_a_page_without_a_model_names_the_cure(browser, tmp_path):
+    # It said that no model was loaded, and not what to do about it.
+    make_t5(tmp_path / "t5")
+    with Served(tmp_path, lambda: load(tmp_path)) as served:
+        page = browser.new_page()
+        page.goto(str(served.http.base_url))
+        page.locator("#state").filter(has_text="fab optimizer.").wait_for()
+
+        assert page.inner_text("#state").startswith("No model is loaded: ")
+        assert served.http.get("/health").json()["cure"] in page.inner_text("#state")

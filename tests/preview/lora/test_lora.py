@@ -294,3 +294,18 @@ def test_the_command_takes_examples_for_a_sem_that_names_no_files(
             load_jobs()["preview.run"].call(
                 ["--data-path", str(path), "--sem", "toy", flag, value]
             )
+
+
+@pytest.mark.parametrize("kind", ["benchmark_exact", "benchmark_near"])
+def test_examples_that_copy_the_val_rows_are_refused(
+    cut_toy, tmp_path, capsys, monkeypatch, kind
+) -> None:
+    copied = replace(FOUND, overlap=replace(FOUND.overlap, **{kind: frozenset({0})}))
+    monkeypatch.setattr(lora, "examples_worth", lambda *_: copied)
+    path = told(tmp_path, [page(n) for n in range(9)])
+    words = ["--data-path", str(path), "--sem", "toy", "--output-format", "json"]
+
+    with pytest.raises(SemError, match=r"refused: benchmark_overlap_above_1_percent: 1 rows"):
+        load_jobs()["preview.run"].call(words)
+
+    assert json.loads(capsys.readouterr().out)["estimate"]["decision"] == "refused"

@@ -116,6 +116,20 @@ def test_a_contribution_that_copies_the_benchmark_is_refused_and_never_accepted(
     assert "production rule: not accepted: benchmark_overlap_above_1_percent" in said
 
 
+def test_near_copies_of_the_benchmark_alone_are_refused(root, capsys) -> None:
+    copies = [row | {"text": f"{row['text']} ok"} for row in rows(900, 2)[:30]]
+    files.write_rows(root / "good.jsonl", [*rows(120, 3), *copies])
+    with pytest.raises(SemError, match="refused: benchmark_overlap_above_1_percent: "):
+        shown(root, capsys, "--output-file", str(root / "told.json"))
+    made = files.read_json(root / "told.json")
+
+    leaks = made["estimate"]["in_benchmark"]
+    assert leaks["exact"] == 0
+    assert leaks["near"] >= 30
+    assert made["estimate"]["decision"] == "refused"
+    assert made["production_rule"]["accepted"] is False
+
+
 def test_a_sample_is_extrapolated_to_the_whole_contribution(root, capsys) -> None:
     made = shown(root, capsys, "--sample-size", "40")
     found = made["estimate"]

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
+from sem.jobs import load_jobs
 from sem.lm.local import chat
 from sem.lm.local import model as models
 from sem.train.engine import adapters, loss
@@ -248,6 +249,28 @@ def test_a_template_that_cannot_be_used_is_refused_before_training(
     with pytest.raises(SemError, match="the chat template of this base model"):
         plan.prepare_training(Project.load("toy"), None)
     assert not list(cut_toy.adapters.glob("*"))
+
+
+MOVES = {"train.show": ["--rows", "1"], "eval.generate": ["--run", "base", "--split", "val"]}
+
+
+@pytest.mark.parametrize("job", MOVES)
+@pytest.mark.parametrize("family", ["gemma2", "qwen3"])
+def test_a_template_with_its_own_way_is_shown_and_answered(cut_toy, tmp_path, capsys, family, job):
+    # One that refuses a system turn ended in a traceback of Jinja in both.
+    named(cut_toy, make_base(tmp_path / "base", "llama", family))
+
+    load_jobs()[job].call(["--sem", "toy", *MOVES[job]])
+
+    assert ("⟦" if job == "train.show" else "answers.val.jsonl") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("job", MOVES)
+def test_a_template_that_cannot_be_used_is_refused_by_name_in_every_job(cut_toy, tmp_path, job):
+    named(cut_toy, make_base(tmp_path / "base", "llama", "alpaca"))
+
+    with pytest.raises(SemError, match="closes no turn with a token of its own"):
+        load_jobs()[job].call(["--sem", "toy", *MOVES[job]])
 
 
 def test_what_all_linear_cannot_reach_is_refused_before_training(cut_toy, bases) -> None:

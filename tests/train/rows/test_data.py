@@ -57,6 +57,12 @@ def test_rows_that_are_too_long_are_named_not_cut(speaker, tasks) -> None:
         data.check_trainable(rows, "train")
 
 
+def test_no_rows_at_all_are_not_called_too_long() -> None:
+    # It said that every one of 0 examples was longer than max_tokens.
+    with pytest.raises(SemError, match="train: there are none"):
+        data.check_trainable(data.TrainingRows((), ()), "train")
+
+
 def test_batch_order_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
     lengths = [(7 * i) % 31 + 1 for i in range(50)]
     order = BatchOrder(lengths, 8, seed=3)
