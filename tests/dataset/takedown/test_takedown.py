@@ -407,7 +407,7 @@ def test_a_damaged_database_is_named_and_no_traceback(shop: Project) -> None:
     for seed, path in enumerate(copies):
         shutil.copyfile(whole, path)
         damage.damage_file(path, seed)
-    sought = byte_scan.ScanTarget(byte_scan.Trace.of([SECRET]))
+    sought = byte_scan.ScanTarget(byte_scan.ShingleSet.of([SECRET]))
 
     found = byte_scan.scan_tree(shop, sought)
     refused = []
