@@ -45,7 +45,7 @@ PROCESSES = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 @task(help={"slow": "the tests that take minutes, and only these"})
 def check(c, slow=False):
-    """Lint and test, as CI does."""
+    """Lint, check types and test, as CI does."""
     refuse_hosts(c)
     python, root = [sys.executable, "-m"], str(ROOT)
     tests = ["pytest", "-c", f"{root}/pyproject.toml", "--rootdir", root, f"{root}/tests"]
@@ -53,6 +53,7 @@ def check(c, slow=False):
     steps = [
         [*python, "ruff", "check", "--no-cache", root],
         [*python, "ruff", "format", "--check", root],
+        *([] if slow else [[*python, "mypy", "--config-file", f"{root}/pyproject.toml"]]),
         [*python, *tests, "-rs", *(["-m", "slow"] if slow else PROCESSES)],
     ]
     # Where no bytecode is written, every process compiles the library again.

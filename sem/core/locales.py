@@ -41,7 +41,7 @@ def load_languages() -> dict[str, Language]:
     official = {
         name.partition("_")[0]
         for territory in territories
-        for name in get_official_languages(territory, regional=True)
+        for name in get_official_languages(str(territory), regional=True)
     }
     names: dict[str, list[str]] = {}
     for name in sorted(locale_identifiers()):

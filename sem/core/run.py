@@ -41,7 +41,7 @@ def mark_tainted(folder: Path, takedown: str, at: str, facts: dict[str, Any]) ->
     files.write_file(folder / TAINTED_JSON, jsonio.pretty_json(document))
 
 
-def read_taints(folder: Path) -> list[dict[str, Any]]:
+def read_taints(folder: Path) -> list[state.Mark]:
     """Return the marks of `folder`, the oldest first; empty when it is clean."""
     path = folder / TAINTED_JSON
     return state.read_state_file(path, state.TaintMarks)["marks"] if path.exists() else []
@@ -93,7 +93,7 @@ class Run:
             raise SemError("the run 'base' was never trained", "name a trained run with --run")
         # An optimizer's run rests on pairs, not on a snapshot.
         is_of_a_sem = self.folder.parent.name == "adapters"
-        shape = state.TrainedPlan if is_of_a_sem else state.RunPlan
+        shape: type[Any] = state.TrainedPlan if is_of_a_sem else state.RunPlan
         return state.read_state_file(self.folder / "run.json", shape)
 
 
@@ -143,7 +143,7 @@ def tasks_of(plan: dict[str, Any]) -> dict[str, TaskSpec]:
 # The promoted run: the one that serves. `ops/promote.py` decides which may.
 
 
-def read_promotion(project: Project) -> dict[str, Any] | None:
+def read_promotion(project: Project) -> state.Promoted | None:
     """Return what promoted.json says; None when no run was promoted."""
     return state.read_if_there(project.promoted, state.Promoted)
 

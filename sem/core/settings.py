@@ -162,7 +162,8 @@ def strip_override_prefix(name: str, pairs: Sequence[str]) -> list[str]:
 def _forbid_unknown(cls: Any, config: Any) -> None:
     if not dataclasses.is_dataclass(cls):
         return
-    cls.__pydantic_config__ = config
+    setattr(cls, "__pydantic_config__", config)  # noqa: B010 - pydantic's own attribute
+    inner: Any
     for inner in _dataclasses_in(cls):
         if getattr(inner, "__pydantic_config__", None) != config:
             _forbid_unknown(inner, config)

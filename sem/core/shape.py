@@ -147,10 +147,10 @@ def _may_hold(value: Schema, branch: Schema, root: Any) -> bool:
     if branch.get("additionalProperties") is False and not set(value) <= set(named):
         return False
     inner = {name: resolve_shape(kind, root) for name, kind in named.items()}
+    enums = {name: kind["enum"] for name, kind in inner.items() if kind and kind.get("enum")}
     missing = [n for n in branch.get("required", ()) if n not in value]
-    labels = {n: inner[n].get("enum") for n in value if inner.get(n)}
     return all(is_nullable(inner.get(n)) for n in missing) and all(
-        value[n] in listed for n, listed in labels.items() if listed
+        value[n] in listed for n, listed in enums.items() if n in value
     )
 
 

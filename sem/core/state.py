@@ -469,7 +469,8 @@ def check_state(value: Any, shape: type[State], where: str) -> State:
     from pydantic import ValidationError
 
     try:
-        _adapter(shape).validate_python(value, strict=True)
+        adapter: Any = _adapter(shape)  # type: ignore[arg-type] # a class is hashable
+        adapter.validate_python(value, strict=True)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])

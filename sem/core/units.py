@@ -90,8 +90,8 @@ def currency_codes() -> dict[str, frozenset[str]]:
     codes_of: dict[str, set[str]] = {}
     for sign, meant in locales.currency_spellings().items():
         codes_of.setdefault(_key(sign), set()).update(meant)
-    for sign, meant in _MORE_SIGNS.items():
-        codes_of.setdefault(_key(sign), set()).update(meant.split())
+    for sign, codes in _MORE_SIGNS.items():
+        codes_of.setdefault(_key(sign), set()).update(codes.split())
     return {
         sign: frozenset(meant)
         for sign, meant in codes_of.items()

@@ -32,7 +32,7 @@ from sem.dataset.store.examples_table import RawRow
 # Is a file beside a snapshot still what its facts say, and made for that snapshot?
 
 
-def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) -> dict[str, Any]:
+def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) -> Any:
     """Return the facts of `path`, which holds `what` of snapshot `frozen` and was made by
     `command`.
 

@@ -213,8 +213,8 @@ def _mark_near(folder: Path, ordered: Ordered, settings: Clean, tally: CleaningT
     places = [place for place, reason in enumerate(ordered.reasons) if not reason]
     if not places:
         return
-    keys = np.memmap(folder / SKETCHES, "<u8", "r")
-    keys = keys.reshape(-1, near_duplicates.sketch_words(settings.near.threshold))
+    packed = np.memmap(folder / SKETCHES, "<u8", "r")
+    keys = packed.reshape(-1, near_duplicates.sketch_words(settings.near.threshold))
     numbers = np.frombuffer(ordered.numbers, np.int64)[places]
     with (folder / SPILL).open("rb") as spill:
 
@@ -313,7 +313,7 @@ def read_clean_examples(project: Project) -> Iterator[Example]:
         yield from_json(row, f"{path}:{number}")
 
 
-def read_clean_facts(project: Project) -> dict[str, Any]:
+def read_clean_facts(project: Project) -> state.CleanFacts:
     """clean.json, after its hash was compared with clean.jsonl."""
     path = project.processed / FACTS
     if not path.exists():

@@ -50,12 +50,10 @@ def drop_clean_rows(
         clean_counts, reject_counts = (
             _reasons(folder / name) for name in (clean.NAME, clean.REJECTS)
         )
-        rows = {"rows": clean_counts.total(), "read": clean_counts.total() + reject_counts.total()}
-        facts |= {
-            "sha256": clean_set_sha256(project),
-            **rows,
-            "rejected": dict(sorted(reject_counts.items())),
-        }
+        facts["sha256"] = clean_set_sha256(project) or ""
+        facts["rows"] = clean_counts.total()
+        facts["read"] = clean_counts.total() + reject_counts.total()
+        facts["rejected"] = dict(sorted(reject_counts.items()))
         files.write_file(facts_path, jsonio.pretty_json(facts))
     return count
 
@@ -78,7 +76,7 @@ def find_new_cluster_heads(paths: Iterable[Path], names: Set[str]) -> dict[str, 
     new_heads: dict[str, str] = {}
     for path in paths:
         for row in state.read_state_rows(path, state.ExampleRow):
-            head = (row.get("meta") or {}).get("near")
+            head = str((row.get("meta") or {}).get("near") or "")
             if head in names and row["id"] not in names:
                 new_heads[head] = min(new_heads.get(head, row["id"]), row["id"])
     return new_heads

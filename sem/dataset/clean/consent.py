@@ -113,8 +113,9 @@ def consent_refusal_reason(meta: dict[str, Any], policy: Consent, today: str) ->
         return f"consent_{row_flags.consent}"
     if policy.require == "granted" and row_flags.consent != "granted":
         return "consent_missing"
-    is_dated = row_flags.expires and row_flags.expires != UNREADABLE
-    if is_dated and policy.on_expired == "reject" and _is_past(row_flags.expires, today):
+    expires = row_flags.expires
+    is_dated = expires is not None and expires != UNREADABLE
+    if is_dated and policy.on_expired == "reject" and _is_past(str(expires), today):
         return "consent_expired"
     if policy.licenses and row_flags.license not in set(map(normalise_licence, policy.licenses)):
         return "license_not_allowed"

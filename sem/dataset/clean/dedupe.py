@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from sem.core import jsonio
 from sem.core.example import Example
@@ -73,7 +74,8 @@ class SpillIndex:
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:
             path.unlink(missing_ok=True)
-        self._path, self._pending, self.count = path, [], 0
+        self._path, self.count = path, 0
+        self._pending: list[Any] = []
         self._table = sqlite3.connect(":memory:" if path is None else str(path))
         with self._disk():
             self._table.executescript(TABLES)

@@ -250,8 +250,8 @@ class _Join:
             newest[self.find(row)] = row
 
     def _agree(self, a: int, b: int) -> bool:
-        low = [self._keys[self._numbers[n], -BYTES:].view("u1") for n in (a, b)]
-        if (low[0] == low[1]).mean() < self._threshold - MARGIN:
+        ends = [self._keys[self._numbers[n], -BYTES:].view("u1") for n in (a, b)]
+        if (ends[0] == ends[1]).mean() < self._threshold - MARGIN:
             return False
         self.compared += 1
         if jaccard_index(self._of(a), self._of(b), self._threshold) < self._threshold:

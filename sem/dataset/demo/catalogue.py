@@ -163,7 +163,7 @@ def _title(pattern: str, brand: str | None, noun: str, model: str, colour: str) 
 
 def _price(rng: Random, market: Market, department: str) -> Decimal:
     factor = Decimal(str(round(rng.lognormvariate(0, 0.8), 3)))
-    whole = int(max(3, BASES[department] * factor * market.rate))
+    whole = max(3, int(BASES[department] * factor * market.rate))
     ending = Decimal("0.00") if market.whole else Decimal(rng.choice(ENDINGS))
     return market_price(Decimal(whole) + ending, market)
 

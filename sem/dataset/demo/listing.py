@@ -1,6 +1,7 @@
 """Pages that are not about one product: listings, search, home, cart, information, login."""
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from html import escape
 from random import Random
 from typing import Any
@@ -194,11 +195,12 @@ def _home(shop: Shop, rng: Random) -> Nav:
 
 
 def _cart(shop: Shop, rng: Random) -> Nav:
-    w, lines, total = shop.words, [], 0
+    w, lines, total = shop.words, [], Decimal(0)
     for _ in range(rng.randint(1, 3)):
         item = draw_product(rng, shop.market, shop.assortment, shop.title)
-        total += item.price or 10
-        price = escape(shop.style.text(item.price or 10), quote=False)
+        price_number = item.price or Decimal(10)
+        total += price_number
+        price = escape(shop.style.text(price_number), quote=False)
         lines.append(
             f"<tr><td>{escape(item.title, quote=False)}</td><td>{w.quantity} 1</td>"
             f"<td>{price}</td></tr>"

@@ -263,7 +263,7 @@ def _lazy(rng: Random, level: int) -> str:
 
 
 def _minified(rng: Random, size: int) -> str:
-    functions = []
+    functions: list[str] = []
     while sum(map(len, functions)) < size:
         a, b, n = (rng.choice("abcdeghkmnprtuvwxyz") for _ in range(3))
         functions.append(

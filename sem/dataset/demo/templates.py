@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from sem.dataset.demo.blocks import (
     STAR,
@@ -185,7 +186,7 @@ def json_ld(v: View) -> Body:
     item, offer = v.product, {"@type": "Offer", "priceCurrency": v.currency, "price": v.amount}
     if v.stock:
         offer["availability"] = f"https://schema.org/{v.state}"
-    data = {
+    data: dict[str, Any] = {
         "@context": "https://schema.org",
         "@type": "Product",
         "name": item.title,

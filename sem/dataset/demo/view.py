@@ -92,9 +92,9 @@ def product_view(shop: Shop, rng: Random) -> View:
         title=escape(item.title, quote=False),
         brand=escape(item.brand or "") if shop.shows_brand else "",
         sku=item.sku if shop.shows_sku else "",
-        price=escape(shop.style.text(price), quote=False) if has_price else "",
-        digits=escape(shop.style.digits(price), quote=False) if has_price else "",
-        amount=f"{price:.2f}" if has_price else "",
+        price="" if price is None else escape(shop.style.text(price), quote=False),
+        digits="" if price is None else escape(shop.style.digits(price), quote=False),
+        amount="" if price is None else f"{price:.2f}",
         old=escape(shop.style.text(item.old_price), quote=False)
         if has_price and item.old_price
         else "",

@@ -35,7 +35,7 @@ def demo_rows(
     ]
     again = seeded.seeded_random(seed, "duplicates").sample(range(len(rows)), repeated)
     rows += [_again(rows[number], seed) for number in again]
-    return sorted(rows, key=lambda row: row.id)
+    return sorted(rows, key=lambda row: row.id or "")
 
 
 def write_demo_rows(path: Path, rows: Sequence[RawRow]) -> Path:

@@ -142,7 +142,7 @@ def _known(project: Project, feed: Feed, again: bool) -> set[tuple[str, str]]:
     }
 
 
-def read_feed_ledger(project: Project) -> list[dict[str, Any]]:
+def read_feed_ledger(project: Project) -> list[state.FeedLine]:
     """Return the chunks taken so far, oldest first."""
     path = project.store.parent / LEDGER
     return list(state.read_state_rows(path, state.FeedLine)) if path.exists() else []

@@ -49,7 +49,8 @@ def map_columns(
     if not columns:
         yield from rows
         return
-    missing, names, number = dict(columns), {}, 0
+    missing, number = dict(columns), 0
+    names: dict[str, None] = {}
     used = {part for theirs in columns.values() for part in (theirs, theirs.partition(".")[0])}
     for number, (place, record) in enumerate(rows, 1):
         if isinstance(record, dict):

@@ -127,8 +127,9 @@ def _content(value: Any) -> str:
     if isinstance(value, str):
         return value
     parts = value if isinstance(value, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    if not parts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
+    found = [part.get("text") for part in parts if isinstance(part, dict)]
+    texts = [text for text in found if isinstance(text, str)]
+    if not parts or len(texts) != len(parts):
         raise UnusableConversationError("conversation_not_text")
     return "".join(texts)
 

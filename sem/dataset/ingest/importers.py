@@ -398,8 +398,8 @@ def read_source_rows(
         with (parquet_files.open_parquet if kind == "parquet" else store.store_records)(
             path
         ) as raw_records:
-            numbered = ((f"row {n}", record) for n, record in enumerate(raw_records, 1))
-            named = column_mapping.map_columns(numbered, options.columns, str(path), patience=1)
+            placed = ((f"row {n}", record) for n, record in enumerate(raw_records, 1))
+            named = column_mapping.map_columns(placed, options.columns, str(path), patience=1)
             yield rows_of_records(named, reporter, project.tasks, options.task)
     elif kind in TEXTS:
         patience = column_mapping.PATIENCE if kind in TYPED else 1

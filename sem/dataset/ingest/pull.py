@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ class RemoteFiles:
             assert process.stderr is not None
             try:
                 while select.select([process.stdout], [], [], STALL_S)[0]:
-                    block = process.stdout.read1(BLOCK)
+                    block = os.read(process.stdout.fileno(), BLOCK)
                     if not block:
                         break
                     yield block
@@ -430,7 +431,7 @@ def _chunks(
         if not CHUNK_NAME.fullmatch(name):
             skip_reasons[f"not the name of a chunk: {name[:80]!r}"] += 1
             continue
-        facts = retry_after_cuts(lambda chunk=chunk: chunk.place.facts(chunk.path), sleep)
+        facts = retry_after_cuts(partial(chunk.place.facts, chunk.path), sleep)
         if facts is None or facts.sha256 in digests:
             skip_reasons["taken before" if facts else f"gone: {name}"] += 1
             continue

@@ -4,6 +4,7 @@
 why it is wanted. It is compared with the snapshot that the promoted run was trained on.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,11 @@ def write_acknowledgement(project: Project, diff: Diff, why: str, at: datetime) 
     return acknowledgements_path(project)
 
 
-def _is_same(row: dict[str, Any], entry: dict[str, Any]) -> bool:
+def _is_same(row: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
     return all(row[key] == entry[key] for key in ("from", "to", "diff_sha256", "reason"))
 
 
-def _rows(project: Project) -> list[dict[str, Any]]:
+def _rows(project: Project) -> list[state.Acknowledged]:
     ledger = acknowledgements_path(project)
     return list(state.read_state_rows(ledger, state.Acknowledged)) if ledger.exists() else []
 

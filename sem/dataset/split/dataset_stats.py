@@ -284,7 +284,7 @@ def gather_dataset_stats(
     with collect_ungrounded(project) as (take, ungrounded):
         profiles = describe_parts(parts, project.tasks, count_tokens, take)
     path = project.processed / clean.FACTS
-    cleaned = state.read_state_file(path, state.CleanFacts) if path.exists() else {}
+    cleaned: Mapping[str, Any] = state.read_if_there(path, state.CleanFacts) or {}
     return {
         "sem": project.sem,
         "of": name,

@@ -7,7 +7,7 @@ without vN.json, which the next one removes, or vN.json without entry, which it 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -140,7 +140,7 @@ def _same(project: Project, last: int | None, inputs: dict[str, Any]) -> Snapsho
     return previous if previous.facts["inputs"] == inputs else None
 
 
-def _inputs(project: Project, source: dict[str, Any], options: Split) -> dict[str, Any]:
+def _inputs(project: Project, source: Mapping[str, Any], options: Split) -> dict[str, Any]:
     """Return everything the cut is a function of."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -266,7 +266,7 @@ def recover_freeze(project: Project, at: datetime) -> None:
             facts_path.unlink(missing_ok=True)
 
 
-def _faults(folder: Path, facts: dict[str, Any]) -> list[str]:
+def _faults(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     faults = []
     for part, sha256 in facts["sha256"].items():
         path = folder / f"{part}.v{facts['version']}.jsonl"
@@ -344,7 +344,8 @@ def load_snapshot(project: Project, version: int | str | None = None) -> Snapsho
             f"snapshot v{number} changed on disk: {faults[0]}",
             "restore it, or cut a new one with `fab dataset.split`",
         )
-    return Snapshot(number, project.processed, state.read_state_file(path, state.SnapshotFacts))
+    facts: Any = state.read_state_file(path, state.SnapshotFacts)
+    return Snapshot(number, project.processed, facts)
 
 
 def _number(version: int | str) -> int:
@@ -354,7 +355,9 @@ def _number(version: int | str) -> int:
     return int(match[1])
 
 
-def enter_in_ledger(project: Project, version: int, facts: dict[str, Any], at: datetime) -> None:
+def enter_in_ledger(
+    project: Project, version: int, facts: Mapping[str, Any], at: datetime
+) -> None:
     """List `version` with its `facts` in the ledger; keep the TaskSpecs it was cut for."""
     spec_archive.archive_specs(project)
     entry = {

@@ -154,7 +154,9 @@ def join_rows(
 
 
 def _compare(diff: Diff, old: Side, new: Side, count: Count) -> None:
-    name, _, row = new or old
+    side = new or old
+    assert side is not None
+    name, _, row = side
     task = diff.tasks.setdefault(row["task"], Task())
     kind = _kind(old, new)
     task.rows[kind] += 1

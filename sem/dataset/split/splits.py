@@ -291,7 +291,7 @@ def _seed_tasks(
 
 def _seed_cost(
     group: Group, missing: set[str], counts: Counter[str], target: int, salt: str, few: bool
-) -> tuple[float, ...]:
+) -> tuple[float, float, float, bytes]:
     """Return not too large, then rare tasks first, many at once, then by lot.
 
     With `few` most tasks.

@@ -2,6 +2,7 @@
 compared with what rows were made for.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def archive_specs(project: Project) -> None:
             files.write_file(path, jsonio.pretty_json(spec.as_json()))
 
 
-def find_archived_spec(project: Project, task: str, fingerprint: str) -> dict[str, Any] | None:
+def find_archived_spec(project: Project, task: str, fingerprint: str) -> Mapping[str, Any] | None:
     """Return the TaskSpec of `task` with `fingerprint` as JSON, from what was kept or from a
     run.
     """

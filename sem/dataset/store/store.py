@@ -364,10 +364,10 @@ def shared_domains(train: Path, split: Path) -> tuple[list[str], int, int, str]:
     template = "SELECT DISTINCT json->'meta'->>'domain' AS domain FROM read_ndjson_objects('{}')"
     part = template.replace("'{}'", "?")
     with duckdb.connect(":memory:") as connection:
-        sizes = [
+        train_size, split_size = (
             len({row[0] for row in connection.execute(part, [str(path)]).fetchall()} - {None, ""})
             for path in (train, split)
-        ]
+        )
         both = connection.execute(f"{part} INTERSECT {part}", [str(train), str(split)]).fetchall()
     query = f"{template.format(train.name)} INTERSECT {template.format(split.name)}"
-    return sorted(row[0] for row in both if row[0]), *sizes, query
+    return sorted(row[0] for row in both if row[0]), train_size, split_size, query

@@ -50,7 +50,7 @@ class Tombstones:
     def has(self, kind: str, text: str | None) -> bool:
         """Return whether `text` of `kind` has a stone."""
         digests = self.digests.get(kind)
-        return bool(digests) and text is not None and self.digest(kind, text) in digests
+        return bool(digests and text is not None and self.digest(kind, text) in digests)
 
     def holds(self, row: Marks) -> str | None:
         """Return the kind of stone that `row` lies under, None when it may stay."""

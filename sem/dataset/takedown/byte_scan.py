@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from sem.core import jsonio
 from sem.core.errors import SemError
@@ -196,8 +196,8 @@ def file_blocks(path: Path) -> Iterator[bytes]:
                 text for record in records for text in row_marks.iter_strings(record)
             )
     elif head.startswith(b"\x1f\x8b"):
-        with gzip.open(path, "rb") as file:
-            yield from _texts(file, path.name.removesuffix(".gz"))
+        with gzip.open(path, "rb") as unpacked:
+            yield from _texts(cast("IO[bytes]", unpacked), path.name.removesuffix(".gz"))
     elif head.startswith(b"PK\x03\x04") or path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
@@ -232,8 +232,8 @@ def _texts(file: IO[bytes], name: str) -> Iterator[bytes]:
         yield from overlapping_blocks(file)
     elif name.endswith(".csv"):
         csv.field_size_limit(MOST_JSON)
-        lines = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")
-        yield from join_texts(cell for cells in csv.reader(lines) for cell in cells)
+        sheet = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")
+        yield from join_texts(cell for cells in csv.reader(sheet) for cell in cells)
     else:
         yield from overlapping_blocks(file)
 

@@ -70,7 +70,7 @@ def _copy(old: Path, new: Path, names: Collection[str]) -> int:
         connection.execute("CREATE TEMP TABLE gone (id VARCHAR PRIMARY KEY)")
         if names:
             connection.executemany("INSERT INTO gone VALUES (?)", [[n] for n in sorted(names)])
-        listed = []
+        listed: list[dict[str, Any]] = []
         for name, sql in _tables(connection):
             packed = folder / f"{len(listed)}.parquet"
             condition = (

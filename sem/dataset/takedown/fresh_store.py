@@ -25,7 +25,7 @@ def write_fresh_store(request: dict[str, Any]) -> dict[str, int]:
             name = f'"{table["name"]}"'
             connection.execute(f"INSERT INTO {name} FROM read_parquet(?)", [table["rows"]])
             cursor = connection.execute(f"SELECT count(*) FROM {name}")  # noqa: S608
-            counts[table["name"]] = cursor.fetchone()[0]
+            ((counts[table["name"]],),) = cursor.fetchall()
         connection.execute("COMMIT")
         connection.execute("CHECKPOINT")
     return counts

@@ -6,7 +6,7 @@ The plan is written first, and every step after it can be repeated, so a run tha
 anywhere is finished by the next one. It stays open while the scan still finds a trace.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -236,7 +236,7 @@ def _taint(project: Project, plan: TakedownPlan, sought: ScanTarget) -> dict[str
     tainted: dict[str, list[str]] = {"runs": [], "packages": []}
     with run.hold_publish_lock(project.models):
         for path in sorted(project.adapters.glob("*/run.json")):
-            rests = state.read_state_file(path, state.TrainedPlan)["snapshot"]
+            rests: Mapping[str, Any] = state.read_state_file(path, state.TrainedPlan)["snapshot"]
             _mark(path.parent, rests, rows_taken, plan, tainted["runs"])
         for path in sorted(project.packages.glob("*/manifest.json")):
             rests = (
@@ -250,7 +250,7 @@ def _taint(project: Project, plan: TakedownPlan, sought: ScanTarget) -> dict[str
 
 def _mark(
     folder: Path,
-    rests: dict[str, Any],
+    rests: Mapping[str, Any],
     rows_taken: dict[str, Any],
     plan: TakedownPlan,
     into: list[str],
@@ -314,7 +314,7 @@ def _receipt(project: Project, plan: TakedownPlan, results: dict[str, Any]) -> T
     return TakedownResult(receipt, path)
 
 
-def _serving(serves: dict[str, Any] | None, runs: list[str]) -> str | None:
+def _serving(serves: Mapping[str, Any] | None, runs: list[str]) -> str | None:
     return serves["run"] if serves and serves["run"] in runs else None
 
 

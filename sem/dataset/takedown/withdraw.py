@@ -97,7 +97,8 @@ def successor_snapshot(project: Project, takedown: str) -> str | None:
     """Return the snapshot that `takedown` made, None when none was needed."""
     for version in snapshot.snapshot_versions(project):
         path = project.processed / f"v{version}.json"
-        made_by = (state.read_if_there(path, state.SnapshotFacts) or {}).get("made_by")
+        facts = state.read_if_there(path, state.SnapshotFacts)
+        made_by = facts.get("made_by") if facts else None
         if made_by and made_by["takedown"] == takedown:
             return f"v{version}"
     return None

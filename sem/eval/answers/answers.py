@@ -56,7 +56,7 @@ class AnswerFile:
         """Ids already answered; answers under another header are set aside, never mixed in."""
         if self.header_path.exists() and self.is_stale():
             self._set_aside()
-        files.write_file(self.header_path, jsonio.pretty_json(self.recorded() | self.header))
+        files.write_file(self.header_path, jsonio.pretty_json({**self.recorded(), **self.header}))
         if not self.path.exists():
             return set()
         with files.open_for_append(self.path):
@@ -64,7 +64,7 @@ class AnswerFile:
             pass
         return {row["id"] for row in state.read_state_rows(self.path, state.NamedRow)}
 
-    def recorded(self) -> dict[str, Any]:
+    def recorded(self) -> Mapping[str, Any]:
         """Return what the file says of its answers; nothing where there are none."""
         return state.read_if_there(self.header_path, state.AnswersHeader) or {}
 
@@ -203,7 +203,9 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
     if not all(isinstance(count, int) for count in counts):
         raise SemError(f"{where}: tokens or latency_ms is no whole number", "correct the row")
     candidate = text if isinstance(text, str) else jsonio.canonical_json(text)
-    return Answer(fields["id"], task_of[fields["id"]], candidate, "stop", *counts, 1)
+    tokens_in, tokens_out, latency_ms = counts
+    task = task_of[fields["id"]]
+    return Answer(fields["id"], task, candidate, "stop", tokens_in, tokens_out, latency_ms, 1)
 
 
 def sample_examples(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:

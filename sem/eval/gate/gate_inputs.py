@@ -57,7 +57,7 @@ def decide_request(request: GateRequest) -> GateCase:
     rules = policy.load_gate_policy(request.project)
     target = run.find_run(request.project, request.run_id)
     withdrawals = list_withdrawn_snapshots(request)
-    base = {
+    base: dict[str, Any] = {
         "policy": policy_facts(request.project, rules),
         "code": provenance.read_git_commit(ROOT),
     }

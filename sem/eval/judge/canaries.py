@@ -67,7 +67,8 @@ def list_canary_failures(canaries: list[Canary], opinions: Mapping[str, Opinion]
     for canary in canaries:
         opinion = opinions[canary.question.id]
         if canary.is_wrong(opinion):
-            outcome = {True: "passed", False: "failed"}.get(opinion.passed, opinion.state)
+            outcomes = {True: "passed", False: "failed", None: opinion.state}
+            outcome = outcomes[opinion.passed]
             lines.append(f"{canary.name}: {outcome}")
     return lines
 

@@ -123,7 +123,8 @@ def whole_case(
     score = scoring.score_answer(example, answer, spec, None)
     candidate = parse_value_or_text(answer.text) if answer else None
     second = parse_value_or_text(other.text) if other else ""
-    questions = (JudgeQuestion(example.id, ANSWER, example.output_json, candidate, second),)
+    question = JudgeQuestion(example.id, ANSWER, example.output_json, candidate, second)
+    questions: tuple[JudgeQuestion, ...] = (question,)
     slot = SlotScore(None, None, said=True, wanted=True)
     if answer is None:
         slot, questions = SlotScore(0.0, False, said=False, wanted=True), ()

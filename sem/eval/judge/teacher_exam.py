@@ -143,7 +143,8 @@ def _request(project: Project, example: Example, teacher: ExamTeacher) -> ChatRe
 
 def run_teacher_exam(exam: Exam, teacher: ExamTeacher, least: float) -> ExamResult:
     """Return the scores of the replies of `teacher`; an unusable one is a wrong answer."""
-    scores, faults = [], {}
+    scores: list[Score] = []
+    faults: dict[str, int] = {}
     for example, _, outcome in teacher.answered(build_exam_requests(exam, teacher)):
         if outcome.fault:
             faults[outcome.fault] = faults.get(outcome.fault, 0) + 1

@@ -87,8 +87,8 @@ def read_words(text: str, language: str | None) -> date | None:
         rest = f"{before} {after}"
         numbers = [word for word in _TOKEN.findall(rest) if word.isdigit()]
         words = [plain_word(word) for word in _TOKEN.findall(rest) if not word.isdigit()]
-        for code, month in _by_month()[name]:
-            day = _day_of(numbers, month)
+        for code, number in _by_month()[name]:
+            day = _day_of(numbers, number)
             if day is None:
                 continue
             if any(s in _languages()[code].shapes for s in _shapes(before, after, code)):

@@ -7,7 +7,7 @@ is counted as such and never taken for 0.
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from sem.core.slotspec import SlotSpec
 from sem.eval.scoring.dates import as_date
@@ -23,6 +23,8 @@ from sem.eval.scoring.values import (
 
 Scorer = Callable[[Any, Any, SlotSpec], float | None]
 Similarity = Callable[[str, str], float]
+# Keeps the type of what is registered: most levels never leave a slot unscored.
+Level = TypeVar("Level", bound=Scorer)
 
 LEVELS: dict[str, Scorer] = {}
 # a shorter reference must stand as a word: "HP" is in "shipping".
@@ -31,7 +33,7 @@ SHORT = 4
 SLACK = {"substring": 60, "llm_similarity": 500}
 
 
-def register_level(score: Scorer) -> Scorer:
+def register_level(score: Level) -> Level:
     """Register `score` under its own name, as TaskSpecs and judge_slots.yaml spell it."""
     LEVELS[score.__name__] = score
     return score

@@ -33,7 +33,7 @@ KINDS = (
 )
 _MONEY = SlotSpec("numeric_tol", unit="currency")
 # FORMATS' own normalisation: within 0.01 or 0.1 %, where a number's slot names no tolerance.
-_NEAR = {"tolerance": 0.01, "relative": 0.001}
+_NEAR, _NEAR_SHARE = 0.01, 0.001
 
 
 @lru_cache(maxsize=64)
@@ -111,7 +111,13 @@ def is_within(candidate: Any, reference: Any, spec: SlotSpec) -> bool:
     """
     if spec.level != "numeric_tol" or spec.tolerance or spec.relative:
         return False
-    near = SlotSpec("numeric_tol", unit=spec.unit, decimal_mark=spec.decimal_mark, **_NEAR)
+    near = SlotSpec(
+        "numeric_tol",
+        tolerance=_NEAR,
+        relative=_NEAR_SHARE,
+        unit=spec.unit,
+        decimal_mark=spec.decimal_mark,
+    )
     return _agree(candidate, reference, near)
 
 

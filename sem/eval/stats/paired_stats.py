@@ -101,7 +101,7 @@ def mean_difference(pairs: PairedDifferences, draws: int = DRAWS, seed: int = SE
         return Difference(0.0, -100.0, 100.0, 0, 0, pairs.unpaired, pairs.unscored)
     bootstrap_bounds = clusters.bootstrap_domains(differences, draws, seed) if draws else ()
     figures = [differences.mean, *clusters.confidence_bounds(differences), *bootstrap_bounds]
-    points, low, high, *bootstrap_bounds = (round(float(value) * 100, 2) for value in figures)
+    points, low, high, *bounds = (round(float(value) * 100, 2) for value in figures)
     return Difference(
         points,
         low,
@@ -110,7 +110,7 @@ def mean_difference(pairs: PairedDifferences, draws: int = DRAWS, seed: int = SE
         differences.domains,
         pairs.unpaired,
         pairs.unscored,
-        *bootstrap_bounds,
+        *bounds,
     )
 
 

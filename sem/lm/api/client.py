@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -174,7 +174,9 @@ class Client:
         count = sum(outcome.requests for outcome in spent)
         return replace(spent[-1], requests=count, usd=calls.total_usd(spent))
 
-    def ask_all(self, requests: Iterable[ChatRequest]) -> Iterator[tuple[int, CallOutcome]]:
+    def ask_all(
+        self, requests: Iterable[ChatRequest]
+    ) -> Generator[tuple[int, CallOutcome], None, None]:
         """(number, outcome) of every request as it is ready, `workers` at a time."""
         # Before the first reservation: its import takes seconds.
         _door()

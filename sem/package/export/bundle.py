@@ -133,6 +133,7 @@ def _fill(
     base = pinned_base.resolve_pinned_base(plan["base_model"], project.root)
     # File by file: copytree gathers a full disk into an error without its number.
     (folder / "adapter").mkdir()
+    assert target.adapter is not None
     for path in sorted(target.adapter.iterdir()):
         shutil.copyfile(path, folder / "adapter" / path.name)
     merged = models.merge_adapter(
@@ -219,6 +220,8 @@ def _specs(plan: dict[str, Any]) -> Any:
 def _facts(
     project: Project, target: Run, folder: Path, target_names: Sequence[str]
 ) -> dict[str, Any]:
+    assert target.folder is not None
+    assert target.adapter is not None
     plan = target.plan()
     scores = state.read_state_file(folder / "scores.json", state.Scores)
     return {
@@ -244,6 +247,8 @@ def _facts(
 
 
 def _check_adapter(target: Run) -> None:
+    assert target.folder is not None
+    assert target.adapter is not None
     sealed = manifest.read_manifest(target.folder, state.RunManifest)["adapter"]
     for name, digest in sealed.items():
         path = target.adapter / name

@@ -172,9 +172,9 @@ def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
         facts["sem"], speaker, _dtype(folder), _max_tokens(folder), tuple(_tasks(folder))
     )
     for name in facts["targets"]:
-        for path, text in targets.TARGETS[name](served).items():
-            if not (folder / path).exists() or files.read_text(folder / path) != text:
-                yield f"{path}: not what export writes for this model"
+        for written, text in targets.TARGETS[name](served).items():
+            if not (folder / written).exists() or files.read_text(folder / written) != text:
+                yield f"{written}: not what export writes for this model"
         spelled = "serve/spelling.json"
         if (folder / spelled).exists() and speaker.spelling is None:
             yield f"{spelled}: this tokenizer spells everything itself"

@@ -13,6 +13,7 @@ import resource
 import signal
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,11 +182,7 @@ def package_faults(folder: Path) -> list[str]:
     # Once here, not in each cage.
     models.import_classes()
     for name, check in CAGED.items():
-        faults += (
-            []
-            if faults
-            else run_check(lambda checks={name: check}: _checked(checks, folder, facts))
-        )
+        faults += [] if faults else run_check(partial(_checked, {name: check}, folder, facts))
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(faults)]
 
@@ -230,11 +227,15 @@ def _unreadable(folder: Path) -> SemError:
     return SemError(f"package {folder.name}: {run.TAINTED_JSON} cannot be read", "do not use it")
 
 
+def _listed(check: Check, folder: Path, facts: dict[str, Any]) -> list[str]:
+    return list(check(folder, facts))
+
+
 def _checked(checks: dict[str, Check], folder: Path, facts: dict[str, Any]) -> list[str]:
     return [
         line
         for name, check in checks.items()
-        for line in _guarded(name, lambda check=check: list(check(folder, facts)))
+        for line in _guarded(name, partial(_listed, check, folder, facts))
     ]
 
 
