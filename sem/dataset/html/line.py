@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 LINK = frozenset({"link"})
-PAGING = frozenset({"paging"})
 SHAPE_WORDS = re.compile(r"[^\W\d_]{2,}")
 
 

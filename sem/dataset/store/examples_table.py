@@ -47,7 +47,6 @@ CAPTURE = (
     "created_at",
     "prompt_hash",
 )
-CONFLICTS = ("error", "skip", "replace")
 
 
 @dataclass(frozen=True)

@@ -196,11 +196,6 @@ def generated_book(subject: EvalSubject, machine: hardware.Hardware) -> answers.
     return answers.answers_book(folder, subject.split, subject.header | model_facts, facts)
 
 
-def load_generator(subject: EvalSubject) -> HfGenerator:
-    """`subject`'s model, loaded, its adapter merged in."""
-    return _loaded(subject, hardware.detect_hardware())
-
-
 def _loaded(subject: EvalSubject, machine: hardware.Hardware) -> HfGenerator:
     loaded = model.load_model(subject.weights.folder, machine.dtype, machine.device)
     if subject.run.adapter:

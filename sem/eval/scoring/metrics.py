@@ -46,9 +46,6 @@ def _rates(name: str, counts: dict[str, Counter[str]]) -> dict[str, Any]:
     }
 
 
-GROUPS = ("task", "page_type", "language", "domain", "stratum")
-
-
 def compute_totals(scores: Sequence[Score], prices: Prices | None = None) -> dict[str, Any]:
     """Rates over `scores`; `n` and `unscored_slots` are counts."""
     count = len(scores)
@@ -107,14 +104,6 @@ def group_scores(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
     for score in scores:
         groups[getattr(score, key)].append(score)
     return dict(sorted(groups.items()))
-
-
-def compute_group_totals(scores: Sequence[Score]) -> dict[str, dict[str, dict[str, Any]]]:
-    """totals() of every group, by task, page type, language, domain and stratum."""
-    return {
-        key: {name: compute_totals(group) for name, group in group_scores(scores, key).items()}
-        for key in GROUPS
-    }
 
 
 def build_confusion_matrices(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:

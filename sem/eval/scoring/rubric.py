@@ -96,11 +96,6 @@ def check_arithmetic(candidate: Any, reference: Any, spec: TaskSpec) -> list[Rub
     return checks
 
 
-def list_unknown_checks(spec: TaskSpec) -> list[str]:
-    """Ids of rubric checks that nothing here computes; reports name them."""
-    return [name for name in _named(spec) if name not in EQUATIONS]
-
-
 def compute_rubric_score(
     fem: float,
     schema_valid: bool,
