@@ -21,8 +21,9 @@ from invoke.exceptions import ParseError
 from invoke.parser import Parser
 from paths import ROOT
 
+import fabjobs
 from sem.jobs import load_jobs, verbs
-from sem.jobs.job import Job, Parameter
+from sem.jobs.job import Job
 
 RESULTS = ROOT / "benchmarks" / "results" / "README.md"
 PAGES = sorted(
@@ -79,6 +80,7 @@ FILES = {
     "usage.yaml",
     "mine.parquet",
     "pages.csv",
+    "orders.csv",
     "example.com",
 }
 
@@ -184,24 +186,25 @@ def fab_fault(words: list[str]) -> str:
     contexts = load_fabfile().ns.to_contexts()
     fault = usage_fault(lambda: parsed.extend(Parser(contexts=contexts).parse_argv(words)))
     jobs = load_jobs()
-    for job, values in ((jobs[c.name], c.args) for c in parsed if c.name in jobs):
-        line = [word for p in job.parameters for word in script_words(job, p, values[p.name])]
+    for job, arguments in ((jobs[c.name], c.args) for c in parsed if c.name in jobs):
+        line = script_words(job, {a.attr_name or a.name: a.value for a in arguments.values()})
         fault = fault or usage_fault(lambda job=job, line=line: job.parser().parse_args(line))
     return fault
 
 
-def script_words(job: Job, parameter: Parameter, argument: Any) -> list[str]:
-    """Return what Fabric hands to the script for one argument of a job."""
-    # As `fab -H` fills it in.
-    if job.runs_on_hosts and parameter.name == "host":
-        return ["--host=gpu"] if parameter.is_required else []
-    value = argument.value
-    if value in (None, False, []):
-        return []
-    values = [str(item) for item in (value if isinstance(value, list) else [value])]
-    if parameter.positional:
-        return values
-    return [parameter.flag] if value is True else [f"{parameter.flag}={v}" for v in values]
+def script_words(job: Job, values: dict[str, Any]) -> list[str]:
+    """Return what Fabric hands to the script of `job`: flags, then words."""
+    if job.runs_on_hosts and not values.get("host"):
+        # As `fab -H` fills it in.
+        values = values | {"host": "gpu"}
+    flags, words = {}, []
+    for parameter in job.parameters:
+        value = values[parameter.name]
+        if not parameter.positional:
+            flags[parameter.name] = value
+        elif value is not None:
+            words += value if isinstance(value, list) else [str(value)]
+    return shlex.split(fabjobs.command([], flags, tuple(words)))
 
 
 def opensem_fault(words: list[str], patch: pytest.MonkeyPatch) -> str:
