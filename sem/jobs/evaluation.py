@@ -317,7 +317,7 @@ def add_golden_questions(
     """Add hand-made questions with their answers to a sem's golden set.
 
         fab golden.add --sem rust --question "What owns a value?" --answer "A variable."
-        fab golden.add quiz.json --sem rust --map answer=golden_answer --keep
+        fab golden.add --file quiz.json --sem rust --map answer=golden_answer --keep
 
     A file is JSON, JSON lines or CSV. Keys that are not ours are refused by name, or kept in meta
     with --keep. The same question added twice is there once. If one entry cannot be used, none is

@@ -37,7 +37,7 @@ def preview_contribution(
         hokusai-preview --data-path mine.parquet             by itself: cut in three
         hokusai-preview --data-path mine.csv --sem banking   against what a sem names
         hokusai-preview --data-path mine.jsonl --output-format json --output-file preview.json
-        hokusai-preview --data-path mine.csv --zk proof.json the strict document, too
+        hokusai-preview --data-path mine.csv --zk proof.json  the strict document, too
         hokusai-preview --data-path mine.csv --sem banking --baseline-model now.safetensors
         hokusai-preview --data-path mine.jsonl --sem shop --baseline-model models/shop/packages/RUN
 
