@@ -61,7 +61,10 @@ def _files(folder: Path) -> list[Path]:
     paths = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
-            raise SemError(f"{path}: a link", "a sealed folder holds plain files only")
+            raise SemError(
+                f"{path}: a link",
+                "replace it with the file itself: a sealed folder holds plain files only",
+            )
         if path.is_file() and path != folder / NAME and not path.name.startswith(".tmp-"):
             paths.append(path)
     return paths

@@ -130,7 +130,8 @@ class Project:
             )
         if len({spec.eval_split for spec in specs}) > 1:
             raise SemError(
-                f"{self.configs / 'tasks'}: tasks disagree on eval_split", "write the same in each"
+                f"{self.configs / 'tasks'}: tasks disagree on eval_split",
+                "write the same one in each",
             )
         return tasks
 

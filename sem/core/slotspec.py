@@ -78,7 +78,9 @@ class SlotSpec:
                 suggest_nearest_name(self.unit, units.known_units()),
             )
         if self.decimal_mark not in (None, ".", ","):
-            raise SemError(f"slot decimal_mark {self.decimal_mark!r}", "write '.' or ','")
+            raise SemError(
+                f"slot decimal_mark {self.decimal_mark!r} is unknown", "write '.' or ','"
+            )
 
     @property
     def passes_from(self) -> float:
@@ -135,7 +137,9 @@ def read_slotspec(values: Any, where: str) -> SlotSpec:
     if isinstance(values, dict) and "similarity" in values:
         older = values["similarity"]
         if values.get("level", older) != older:
-            raise SemError(f"{where}: level and similarity differ", "keep `level`")
+            raise SemError(
+                f"{where}: level and similarity differ", "keep `level` and remove `similarity`"
+            )
         values = {k: v for k, v in values.items() if k != "similarity"} | {"level": older}
     return settings.build_settings(SlotSpec, values, where)
 
