@@ -119,7 +119,7 @@ def _plan(place: ProjectLocation, name: str, source: Path, replace: bool) -> Add
     if not target.exists() and not target.is_symlink():
         return AddedFile(name, size, "added")
     if target.is_symlink() or not target.is_file():
-        raise SemError(f"{target} is there and no plain file", "move it away")
+        raise SemError(f"{target} exists and is not a plain file", "move it away")
     if files.sha256_file(source) == files.sha256_file(target):
         return AddedFile(name, size, "same")
     if not replace:
@@ -136,11 +136,11 @@ def _check_name(name: str, source: Path) -> None:
     if name.startswith(texts.NOT_SOURCES):
         raise SemError(f"{source}: {name!r} is a file of the project itself", "rename yours")
     for part in name.split("/"):
-        # A hidden file is no source; a control character would steer whoever lists the folder.
+        # A hidden file is not a source; a control character would steer whoever lists the folder.
         odd = not part.isprintable() or part.startswith((".", "-")) or part.strip() != part
         if odd or "\\" in part or len(os.fsencode(part)) > MAX_NAME:
             raise SemError(
-                f"{source}: {part!r} is no usable file name",
+                f"{source}: {part!r} is not a usable file name",
                 f"rename it: printable, at most {MAX_NAME} bytes, no dot, dash or space in front",
             )
 
@@ -158,5 +158,5 @@ def _opened(source: Path) -> IO[bytes]:
     descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise SemError(f"{source} is no plain file", "name a plain file")
+        raise SemError(f"{source} is not a plain file", "name a plain file")
     return os.fdopen(descriptor, "rb")

@@ -54,7 +54,7 @@ def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> Proje
     """
     place = ProjectLocation(projects.check_project_name(name), root)
     if not place.is_older:
-        raise SemError(f"{name} is no project of the older layout", "leave --from-older out")
+        raise SemError(f"{name} is not a project of the older layout", "leave --from-older out")
     written = template_settings(name, "qa", base_model)
     if (place.folder("configs") / projects.OLDER_FILES[0]).is_file():
         del written["forge.yaml"]

@@ -168,7 +168,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.effective_batch % self.micro_batch:
             raise SemError(
-                f"effective_batch {self.effective_batch} is no multiple of "
+                f"effective_batch {self.effective_batch} is not a multiple of "
                 f"micro_batch {self.micro_batch}",
                 "choose micro_batch so that it divides effective_batch",
             )

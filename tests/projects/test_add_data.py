@@ -109,7 +109,7 @@ def test_other_names_and_kinds_are_refused_and_nothing_comes_in(place, page, tmp
     odd.parent.mkdir()
     odd.write_bytes(b"x")
 
-    with pytest.raises(SemError, match="no forge reads|is no usable file name"):
+    with pytest.raises(SemError, match="no forge reads|is not a usable file name"):
         add_data.copy_documents(place, [page, odd])
 
     assert there(place) == {}

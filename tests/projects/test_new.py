@@ -210,7 +210,7 @@ def test_an_older_project_is_completed_in_place_and_keeps_its_files(older):
     assert forge_config.load_forge_config(made).settings.params["chunks"] == {"max_chars": 5000}
     assert (made.configs / "data_config.yaml").read_text() == OLDER
     assert (older / "data" / "old" / "raw" / "a.md").read_text() == "# A\n"
-    with pytest.raises(SemError, match="old is no project of the older layout"):
+    with pytest.raises(SemError, match="old is not a project of the older layout"):
         new.complete_older(older, "old")
 
 

@@ -76,7 +76,7 @@ class SearchableText:
 def groundable_text(page: str) -> SearchableText:
     """Return `page` as markup and as text: attributes count, and words that tags cut in two.
 
-    Code does not count: `90` in the name of a script file is no evidence for a cooking time.
+    Code does not count: `90` in the name of a script file is not evidence for a cooking time.
     """
     page = _without_code(page)
     plain = html.unescape(TAGS.sub("", page))

@@ -23,7 +23,10 @@ PATIENCE = 1_000
 
 
 def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """{ours: theirs} of `pairs` written OURS=THEIRS; raise SemError when ours is no field here."""
+    """Return {ours: theirs} of `pairs`, each written OURS=THEIRS.
+
+    Raise SemError when OURS is not a field.
+    """
     columns = {}
     for pair in pairs:
         ours, equals, theirs = pair.partition("=")

@@ -37,7 +37,7 @@ class JsonTextStream:
         self._start = self._at = 0
 
     def starts_list(self) -> bool:
-        """Return whether the first character that is no space opens a list."""
+        """Return whether the first character that is not a space opens a list."""
         while not self._held.strip(SPACE) and self._more():
             pass
         return self._held.lstrip(SPACE).startswith("[")
@@ -50,7 +50,7 @@ class JsonTextStream:
         return self._held.lstrip("\ufeff")
 
     def elements(self, reporter: Any) -> Iterator[tuple[str, Any]]:
-        """(place, value) of each element; one that is no strict JSON goes to `reporter`.refuse."""
+        """Yield (place, value) of each element; `reporter` refuses one that is not strict JSON."""
         self._start = self._held.index("[") + 1
         number, closed = 0, False
         while not closed:

@@ -51,7 +51,7 @@ def parse_person(text: str) -> Person:
     words = [_folded(word) for word in WORD.findall(text)]
     if len(words) < 2:
         raise SemError(
-            f"--person {text!r} is no e-mail address, phone number or full name",
+            f"--person {text!r} is not an e-mail address, a phone number or a full name",
             "write a first and a last name: one word is many people",
         )
     return Person("name", " ".join(sorted(words)))

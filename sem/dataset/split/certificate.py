@@ -213,7 +213,7 @@ def enforce_certificate(facts: dict[str, Any], leaks: Leaks) -> None:
                 a, b, _ = counted["pairs"][0]
                 raise SemError(
                     f"{between} share {NAMES[kind]}: {counted['keys']} times, as {a!r} and {b!r}",
-                    f"set split.leaks.{kind} to repair, or to report if it is no leak here",
+                    f"set split.leaks.{kind} to repair, or to report if it is not a leak here",
                 )
 
 

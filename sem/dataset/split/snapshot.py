@@ -214,7 +214,7 @@ def snapshot_doubts(facts: dict[str, Any]) -> list[str]:
         rows, groups = facts["rows"][part], facts["groups"][part]
         if groups == 1 and rows > 1:
             doubts.append(
-                f"all {rows} rows of {part} are one group: they are no independent examples; see "
+                f"all {rows} rows of {part} are one group: they are not independent examples; see "
                 "split.group_by in dataset.yaml and the metadata key domain"
             )
         without = facts["domains"][part].get("", 0)

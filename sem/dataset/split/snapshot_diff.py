@@ -24,7 +24,7 @@ EXAMPLES = 5  # of each changed slot
 NAMED = 20
 # Characters of a value in an example.
 SHOWN = 120
-# The slot of a reference that is no object.
+# The slot of a reference that is not an object.
 WHOLE = "answer"
 KINDS = ("same", "added", "removed", "moved", "changed")
 Count = Callable[[str], int]

@@ -335,7 +335,7 @@ def _write(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _misfit(connection: Any, rows: Sequence[tuple[Any, ...]]) -> str:
-    """Return the id of the first of `rows` with a value that is no JSON where JSON is stored."""
+    """Return the id of the first of `rows` with a value that is not JSON where JSON is stored."""
     import duckdb
 
     for row in rows:

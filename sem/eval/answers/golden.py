@@ -93,7 +93,7 @@ def _objects(path: Path) -> list[dict[str, Any]]:
 def golden_entries(path: Path) -> list[Any]:
     """Return the entries of the golden set in `path`, as they are written.
 
-    Raise SemError when it is no list.
+    Raise SemError when it is not a list.
     """
     value = files.read_json(path)
     if isinstance(value, dict):
@@ -118,7 +118,7 @@ def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
 def parse_golden_entry(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
     """Return the entry `item` as an Example; raise SemError at `where` when it cannot be used."""
     if not isinstance(item, dict):
-        raise SemError(f"{where} is no object", "write input_text and output_json")
+        raise SemError(f"{where} is not an object", "write input_text and output_json")
     unknown = sorted(set(item) - {*INPUT, *ANSWER, *OTHER})
     if unknown:
         raise SemError(
@@ -137,7 +137,7 @@ def parse_golden_entry(item: Any, where: str, number: int, tasks: dict[str, Task
         raise SemError(f"{where}: the answer breaks io_schema of {task}: {wrong[0]}", "correct it")
     meta = item.get("meta") or item.get("metadata") or {}
     if not isinstance(meta, dict):
-        raise SemError(f"{where}: meta is no object", 'write {"domain": …} or leave it out')
+        raise SemError(f"{where}: meta is not an object", 'write {"domain": …} or leave it out')
     named = {key: item[key] for key in ("domain", "alternatives") if item.get(key)}
     return Example(
         id=str(item.get("id") or f"golden-{number:04}"),

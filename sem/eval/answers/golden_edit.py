@@ -61,7 +61,10 @@ class GoldenFinding:
 
 
 def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
-    """{ours: theirs} of `pairs` (`question=q,answer=a`); raise SemError when ours is no field."""
+    """Return {ours: theirs} of `pairs` (`question=q,answer=a`).
+
+    Raise SemError when `ours` is not a field.
+    """
     columns: dict[str, str] = {}
     for pair in ",".join(pairs).split(",") if pairs else ():
         ours, equals, theirs = pair.partition("=")
@@ -94,7 +97,7 @@ def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield rows of a sheet with any delimiter and encoding.
 
-    One that is no row refuses the file.
+    One that is not a row refuses the file.
     """
 
     def refuse(where: str, why: str) -> None:
@@ -153,7 +156,7 @@ def _made(
     item: Any, where: str, how: GoldenColumns, project: Project, tally: GoldenAdditions
 ) -> tuple[Example, str]:
     if not isinstance(item, dict):
-        raise SemError(f"{where} is no object", "write question and answer")
+        raise SemError(f"{where} is not an object", "write question and answer")
     entry = _renamed(item, where, how, tally)
     answer = entry.get("answer")
     if isinstance(answer, list) and answer and all(isinstance(part, str) for part in answer):

@@ -97,7 +97,7 @@ class CleanShares:
     def __post_init__(self) -> None:
         for name, least in vars(self).items():
             if least is not None and not 0 < least <= 1:
-                raise SemError(f"clean.{name} {least:g} is no share", "use 0.01 to 1, or null")
+                raise SemError(f"clean.{name} {least:g} is not a share", "use 0.01 to 1, or null")
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ def _value(text: str, where: str) -> Any:
         return jsonio.parse_json(_bare(text))
     except ValueError as error:
         raise SemError(
-            f"{where}: correction {text[:60]!r} is no JSON", 'write a text as "text", or null'
+            f"{where}: correction {text[:60]!r} is not JSON", 'write a text as "text", or null'
         ) from error
 
 

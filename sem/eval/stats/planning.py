@@ -16,7 +16,7 @@ from sem.eval.stats.clusters import DomainDifferences
 FAILURES = (0, 1, 3)
 SIDE = 0.025
 POWER = 0.8
-# Rows or domains beyond which "more data" is no answer.
+# Rows or domains beyond which "more data" is not an answer.
 MOST = 10_000_000
 
 

@@ -2,7 +2,7 @@
 
 Each page is asked K times. What does not fit io_schema is rejected; of the rest the reply that
 agrees most with the others is taken, slot by slot, and only when they agree enough; a value that
-the page does not hold is no reference, whoever says it.
+the page does not hold is not a reference, whoever says it.
 """
 
 from collections import Counter

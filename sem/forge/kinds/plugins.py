@@ -48,7 +48,7 @@ def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[Bas
     if entry is not None:
         return _checked(entry.load(), dotted)
     if not DOTTED.fullmatch(dotted) or len(dotted) > 200:
-        raise SemError(f"forge_class {dotted!r} is no package.module.Class", HINT)
+        raise SemError(f"forge_class {dotted!r} is not a package.module.Class", HINT)
     if not allowed:
         raise SemError(
             f"forge_class {dotted!r} is not loaded: it is neither ours nor installed as a forge",
@@ -133,7 +133,7 @@ def _class(module: ModuleType, dotted: str) -> type[BaseForge]:
 def _checked(candidate: object, dotted: str) -> type[BaseForge]:
     if not isinstance(candidate, type) or not issubclass(candidate, BaseForge):
         raise SemError(
-            f"forge_class {dotted!r} is no forge", "derive it from sem.forge.base.BaseForge"
+            f"forge_class {dotted!r} is not a forge", "derive it from sem.forge.base.BaseForge"
         )
     missing = sorted(getattr(candidate, "__abstractmethods__", ()))
     if missing:

@@ -146,7 +146,7 @@ def _rows(job: ForgeJob, outcome: PassResult) -> Iterator[dict[str, Any]]:
         for number, row in enumerate(maker.format([verdict.pair for verdict in outcome.kept]), 1):
             if not isinstance(row, Mapping):
                 raise SemError(
-                    f"{job.forge.__name__}.format: row {number} is no mapping: {row!r:.80}",
+                    f"{job.forge.__name__}.format: row {number} is not a mapping: {row!r:.80}",
                     "yield rows as sem.forge.base.pair_row makes them",
                 )
             yield {**row, "meta": {**(row.get("meta") or {}), "reference_source": ORIGIN}}

@@ -14,7 +14,7 @@ from sem.core.errors import SemError
 TRANSIENT = frozenset(
     ("rate_limited", "server_error", "unavailable", "timeout", "connection", "cut_off")
 )
-# The provider served something that is no usable answer: it may be asked again.
+# The provider served something that is not a usable answer: it may be asked again.
 UNUSABLE = frozenset(("empty", "invalid_json", "not_finite", "wrong_schema", "wrong_echo"))
 # Asking again would not help: a wrong key, a wrong request, a page instead of an API.
 FINAL = frozenset(

@@ -62,7 +62,9 @@ class Provider:
     def _check_address(self, address: str) -> None:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SemError(f"api_base of {self.model} is no address", "write http://host:port/v1")
+            raise SemError(
+                f"api_base of {self.model} is not an address", "write http://host:port/v1"
+            )
         if parts.username or parts.password:
             raise SemError(
                 f"api_base of {self.model} holds a password",

@@ -227,7 +227,7 @@ class Chat:
         return [(ends[a], places[b - 1] + 1 if b > a else ends[a]) for a, b in spans]
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of a text that is no turn, and the token that ends it."""
+        """Ids of a text that is not a turn, and the token that ends it."""
         end = self.tokenizer.eos_token_id
         return [*self._ids(self.neutral(text)), self.end_of_turn if end is None else end]
 

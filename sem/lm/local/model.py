@@ -76,7 +76,7 @@ def is_encoder_decoder(folder: Path) -> bool:
 def read_config(path: Path) -> dict[str, Any]:
     """Return the config in `path`, empty where there is none.
 
-    Raise SemError when it is no object.
+    Raise SemError when it is not an object.
     """
     return files.read_object(path, "restore the model's own file") if path.exists() else {}
 
@@ -160,7 +160,7 @@ def _pairs(keys: list[str], dora: bool) -> dict[str, tuple[str, ...]]:
             magnitude = (f"{name}.lora_magnitude_vector",) if dora else ()
             pairs[module] = (key, key.replace(".lora_A.", ".lora_B."), *magnitude)
     if sorted(key for pair in pairs.values() for key in pair) != sorted(keys):
-        raise SemError("the adapter holds tensors that are no LoRA pair", "train it with LoRA")
+        raise SemError("the adapter holds tensors that are not a LoRA pair", "train it with LoRA")
     return pairs
 
 
@@ -248,7 +248,7 @@ def adapter_misfit(model: Any, adapter: Path) -> str:
         modules, expected = dict(model.named_modules()), {}
         for name, keys in _pairs(list(shapes), bool(config.get("use_dora"))).items():
             if name not in modules or not hasattr(modules[name], "weight"):
-                return f"{name} is no layer of this model"
+                return f"{name} is not a layer of this model"
             sides = list(modules[name].weight.shape)
             out, into = reversed(sides) if is_transposed(modules[name]) else sides
             a, b, *magnitude = keys

@@ -141,7 +141,7 @@ def base_model_id_of(name: str, root: Path) -> str:
 
 
 def _hub_name(base_model_id: str) -> tuple[str, str]:
-    """Return the model and its commit in `base_model_id`; raise SemError when it is no hub id."""
+    """Return the model and its commit in `base_model_id`; SemError when it is not a hub id."""
     name, _, commit = base_model_id.partition("@")
     if not HUB_ID.fullmatch(name):
         raise SemError(
@@ -244,7 +244,7 @@ def _local(base_model_id: str, folder: Path) -> Weights:
 def _weight_files(folder: Path) -> list[Path]:
     """Return the safetensors of `folder`, all of them there.
 
-    Raise SemError when it is no model folder.
+    Raise SemError when it is not a model folder.
     """
     paths = sorted(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file():

@@ -94,7 +94,7 @@ def relabelled_change(
 def _taken(old: Any, reply: Any, slots: Sequence[str]) -> Any:
     """Return `old` with `slots` as `reply` has them.
 
-    All of `reply` where the output is no object.
+    All of `reply` where the output is not an object.
     """
     if spec_archive.WHOLE in slots or not isinstance(old, dict) or not isinstance(reply, dict):
         return reply

@@ -260,7 +260,7 @@ def _tree(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         name, mode = path.relative_to(folder), path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            raise SemError(_printable(f"{path}: a link"), "a sealed folder holds plain files only")
+            raise SemError(_printable(f"{path}: a link"), "replace it with the file itself")
         if stat.S_ISDIR(mode):
             if not any(path.iterdir()):
                 yield f"{name}: an empty folder"

@@ -2,7 +2,7 @@
 
 CSV, TSV, JSON, JSON lines (each also .gz) and Parquet, streamed; a million rows take the memory
 of the sample. Two kinds are told apart: `text` (a text and a label) and `table` (a list
-`features`, or numeric columns, and a label). What is no row is counted with its reason.
+`features`, or numeric columns, and a label). What is not a row is counted with its reason.
 """
 
 import hashlib
@@ -134,7 +134,7 @@ def _rows(path: Path, report: ReadReporter | None = None) -> Iterator[Iterator[t
 
 
 def check_contribution(path: Path) -> None:
-    """Raise SemError when `path` is no plain file with something in it."""
+    """Raise SemError when `path` is not a plain file with something in it."""
     if path.exists() and not path.is_file():
         raise SemError(f"{path}: not a plain file", "name a file, no folder, pipe or device")
     if not path.is_file():

@@ -105,7 +105,7 @@ def read_linear_model(path: Path) -> tuple[Model, str]:
 
 
 def refuse_code(path: Path, hint: str = HINT) -> None:
-    """Raise SemError when `path` is no plain file of a usable size, or could run code when
+    """Raise SemError when `path` is not a plain file of a usable size, or could run code when
     opened.
     """
     if path.is_dir():

@@ -104,7 +104,7 @@ def linear_layers(model: Any) -> dict[str, Any]:
 def adapted_share(model: Any, targets: str) -> tuple[int, int, float]:
     """Return how many linear layers `targets` adapts, of how many, and its share of weights.
 
-    Matrices that are no layers, as fused experts, count among the weights.
+    Matrices that are not layers, as fused experts, count among the weights.
     """
     layers, names = linear_layers(model), linear_targets(model, targets)
     adapted_names = [name for name in layers if name in names or _last(name) in names]
@@ -127,13 +127,13 @@ def trained_weights(model: Any, recipe: Recipe) -> int:
 
 
 def _refuse_bare_matrices(model: Any) -> None:
-    """Raise SemError when `model` multiplies by matrices that are no layers, as fused experts
+    """Raise SemError when `model` multiplies by matrices that are not layers, as fused experts
     are.
     """
     for name, _ in _bare_matrices(model):
         raise SemError(
             f"lora.targets: all-linear would leave out {name}: a matrix of a "
-            f"{model.config.model_type} model that is no layer of its own",
+            f"{model.config.model_type} model that is not a layer of its own",
             WAY_OUT,
         )
 

@@ -54,7 +54,7 @@ def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
         return
     if recipe.effective_batch % (recipe.micro_batch * process_count()):
         raise SemError(
-            f"effective_batch {recipe.effective_batch} is no multiple of micro_batch "
+            f"effective_batch {recipe.effective_batch} is not a multiple of micro_batch "
             f"{recipe.micro_batch} x {process_count()} processes",
             "choose micro_batch so that it divides each process's part",
         )

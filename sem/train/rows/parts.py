@@ -31,7 +31,7 @@ def find_texts(project: Project, pretrain: Pretrain) -> list[Path]:
 
     None without a pattern.
 
-    SemError when one is no text, leaves the folder, or none is there.
+    SemError when one is not text, leaves the folder, or none is there.
     """
     if pretrain.texts is None:
         return []

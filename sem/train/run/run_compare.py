@@ -153,7 +153,7 @@ def _seconds(side: ComparedRun) -> float | None:
 
 def _rate(side: ComparedRun) -> float | None:
     rates = sorted(row["tokens_per_second"] for row in side.rows if "tokens_per_second" in row)
-    # The median: a busy minute is no figure.
+    # The median: a busy minute is not a figure.
     return rates[len(rates) // 2] if rates else None
 
 

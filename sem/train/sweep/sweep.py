@@ -152,5 +152,5 @@ def _seconds(run: Run) -> float:
 
 def _folder(run: Run) -> Path:
     if run.folder is None:
-        raise ValueError("the run 'base' is no run of a sweep")
+        raise ValueError("the run 'base' is not a run of a sweep")
     return run.folder

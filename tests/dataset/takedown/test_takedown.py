@@ -168,9 +168,12 @@ def test_a_person_is_found_however_it_is_spelled(person: str, text: str, is_name
 
 
 BAD = [
-    (("", "", "", "Ada"), "--person 'Ada' is no e-mail address, phone number or full name"),
+    (
+        ("", "", "", "Ada"),
+        "--person 'Ada' is not an e-mail address, a phone number or a full name",
+    ),
     (("", "", "", "12345"), "--person '12345': a number of 5 digits"),
-    (("", "", "a b", ""), "--domain 'a b' is no domain"),
+    (("", "", "a b", ""), "--domain 'a b' is not a domain"),
 ]
 
 

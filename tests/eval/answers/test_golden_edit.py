@@ -100,7 +100,7 @@ def test_another_answer_needs_replace_and_nothing_is_half_written(project):
         ({"question": "x", "answer": {"answr": "y"}}, "given: the answer breaks io_schema of qa"),
         ({"question": "x", "answer": 4}, "given: the answer breaks io_schema of qa"),
         ({"question": "x", "answer": "y", "task": "qq"}, "given: task 'qq' is none of this sem"),
-        ("x", "given is no object"),
+        ("x", "given is not an object"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_named_and_none_comes_in(project, entry, message):

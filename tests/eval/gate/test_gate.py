@@ -104,9 +104,9 @@ def test_a_share_that_is_just_reached_passes(rows, faults, share) -> None:
 
 
 def test_a_share_that_is_none_is_refused() -> None:
-    with pytest.raises(SemError, match="clean.no_inventions 1.5 is no share"):
+    with pytest.raises(SemError, match="clean.no_inventions 1.5 is not a share"):
         CleanShares(no_inventions=1.5)
-    with pytest.raises(SemError, match="clean.schema_valid 0 is no share"):
+    with pytest.raises(SemError, match="clean.schema_valid 0 is not a share"):
         CleanShares(schema_valid=0.0)
 
 

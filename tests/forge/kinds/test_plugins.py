@@ -126,7 +126,7 @@ def test_a_module_below_the_root_is_loaded_when_allowed(home):
     ("name", "message"),
     [
         ("my_forges.titles.Half", "my_forges.titles.Half has no synthesize"),
-        ("my_forges.titles.LIMIT", "forge_class 'my_forges.titles.LIMIT' is no forge"),
+        ("my_forges.titles.LIMIT", "forge_class 'my_forges.titles.LIMIT' is not a forge"),
         ("my_forges.titles.Headngs", "my_forges.titles has no 'Headngs'"),
     ],
 )

@@ -60,7 +60,7 @@ def test_a_step_that_cannot_be_shared_out_is_refused(monkeypatch) -> None:
     ):
         pass
     assert caught.value.message == (
-        "effective_batch 4 is no multiple of micro_batch 4 x 2 processes"
+        "effective_batch 4 is not a multiple of micro_batch 4 x 2 processes"
     )
 
 

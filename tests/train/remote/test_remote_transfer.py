@@ -349,7 +349,7 @@ def test_a_host_is_an_entry_or_what_ssh_knows(tmp_path, named, address, port):
     ("keys", "said"),
     [
         ({"adress": "x"}, "unknown key 'hosts.gpu.adress'"),
-        ({"address": "-oProxyCommand=x"}, "is no [user@]host"),
+        ({"address": "-oProxyCommand=x"}, "is not [user@]host"),
         ({"folder": "~/sem"}, "folder '~/sem'"),
         ({"gpus": "all"}, "gpus 'all'"),
         ({"stop": ["halt"]}, "stop and stop_after_idle_minutes need each other"),

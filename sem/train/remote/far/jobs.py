@@ -206,7 +206,7 @@ def folder_name(request: Json, key: str) -> str:
     good = isinstance(value, str) and value and not value.startswith((".", "-"))
     if not good or not all(c.isascii() and (c.isalnum() or c in "._-") for c in value):
         raise HostRefusalError(
-            f"{key} {value!r} is no name", "use letters, digits, '.', '_' and '-'"
+            f"{key} {value!r} is not a name", "use letters, digits, '.', '_' and '-'"
         )
     return value
 

@@ -49,7 +49,7 @@ def _is_text(path: str) -> bool:
 def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
     """Return the list of `paths` below `root`.
 
-    A link or what is no plain file is refused by name.
+    A link or what is not a plain file is refused by name.
     """
     entries = []
     for path in sorted(set(paths)):
@@ -60,7 +60,7 @@ def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
 
 
 def paths_below(root: Path, *skipped: str) -> list[str]:
-    """Return every path below `root` that is no folder; names in `skipped` are not entered."""
+    """Return every path below `root` that is not a folder; names in `skipped` are not entered."""
     paths = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skipped]
@@ -137,9 +137,8 @@ def write_parcel(target: IO[bytes], root: Path, pieces: Iterable[tuple[Entry, in
 def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
     """Take the files of the tar stream `source` into `folder`; how many got their name.
 
-    A stream that ends early leaves what came; a member that is not of `listed`, is no plain file
-    or
-    has another hash is refused by name, and nothing of it stays.
+    A stream that ends early leaves what came. A member that is not in `listed`, is not a plain
+    file or has a different hash is refused by name, and nothing of it stays.
     """
     by_path, count = {entry["path"]: entry for entry in listed}, 0
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
