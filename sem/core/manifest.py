@@ -22,7 +22,7 @@ def seal_folder(folder: Path, facts: dict[str, Any] | None = None) -> Path:
 def read_manifest(folder: Path, shape: Any = state.FileManifest) -> Any:
     """Return the manifest of `folder`, of the given shape (that of a run lists no files).
 
-    SemError when it has none, which means that the folder is unfinished.
+    Raise SemError when it has none, which means that the folder is unfinished.
     """
     path = folder / NAME
     if not path.exists():

@@ -128,9 +128,9 @@ def load_slot_levels(path: Path) -> SlotFile:
 
 
 def read_slotspec(values: Any, where: str) -> SlotSpec:
-    """Return the SlotSpec in `values`.
+    """Return the SlotSpec in `values`, which is a level or a mapping.
 
-    A mapping, in which `similarity` is read as `level`, or a level.
+    In a mapping `similarity` is read as `level`.
     """
     if isinstance(values, str):
         values = {"level": values}
@@ -153,7 +153,7 @@ def slotspecs_of_schema(
 ) -> dict[str, SlotSpec]:
     """Return the SlotSpec of every field of `io_schema`.
 
-    As `named`, as `shared`, or by its type.
+    It comes from `named`, from `shared`, or from the type of the field.
     """
     shared = shared or SlotFile()
     thresholds = {name: note.threshold for name, note in shared.levels.items()}
@@ -222,10 +222,7 @@ def _is_object(kind: shape.Schema | None) -> bool:
 
 
 def default_level(kind: shape.Schema | None) -> str:
-    """Return the level of a field that nobody names.
-
-    Numeric_tol, set_match or exact, by its type.
-    """
+    """Return the default level of a field by its type: numeric_tol, set_match or exact."""
     types = shape.schema_types(kind)
     # A number or a text are compared as they are: "1.50" is not 1.5 where both are allowed.
     if "anyOf" in (kind or {}) and not types <= {"number", "integer", "null"}:

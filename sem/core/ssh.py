@@ -45,9 +45,9 @@ class SshHost:
     alive_s: int = 10
 
     def argv(self, script: str, *words: str) -> list[str]:
-        """Return what runs the shell `script` there with `words` as "$1", "$2", ….
+        """Return the argv that runs the shell `script` on the host with `words` as "$1", "$2", ….
 
-        Nothing is expanded.
+        The words are not expanded.
         """
         line = shlex.join(["sh", "-c", script, "sem", *words])
         if "\0" in line or len(line.encode("utf-8", "surrogateescape")) > LONGEST_LINE:
@@ -63,9 +63,9 @@ class SshHost:
     def ask(
         self, script: str, *words: str, stdin: bytes = b"", timeout_s: float = ANSWER_S
     ) -> bytes:
-        """Return what `script` prints there, given `stdin`.
+        """Return what `script` prints on the host, given `stdin`.
 
-        Cut when no answer comes in time.
+        Raise ConnectionCutError when no answer comes in time.
         """
         try:
             process = subprocess.run(

@@ -258,7 +258,7 @@ class Scores(TypedDict):
 
 
 class PipelinePace(TypedDict):
-    """pace.json: what of a pipeline fitted the time."""
+    """pace.json: how much of a pipeline fitted the time."""
 
     key: str
     pace: dict[str, float]
