@@ -298,7 +298,7 @@ def prepare_source_rows(
     if not path.is_file():
         raise SemError(f"{path}: no such file", "check the path")
     if not path.stat().st_size:
-        raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
+        raise SemError(f"{path}: the file is empty", "copy it again, or export it again")
 
     def refuse(name: str, reason: str) -> None:
         result.rejects[reason] += 1

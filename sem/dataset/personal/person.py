@@ -47,7 +47,7 @@ def parse_person(text: str) -> Person:
     if digits and not WORD.search(text):
         if len(digits) >= LEAST_DIGITS:
             return Person("phone", digits[-SAME_DIGITS:])
-        raise SemError(f"--person {text!r}: a number of {len(digits)} digits", "write it in full")
+        raise SemError(f"--person {text!r}: only {len(digits)} digits", "write it in full")
     words = [_folded(word) for word in WORD.findall(text)]
     if len(words) < 2:
         raise SemError(

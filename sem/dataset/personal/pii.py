@@ -208,7 +208,7 @@ class _PiiRow:
         return self._action(span) != "keep"
 
     def _settle(self, value: Any, spans: list[PiiSpan], spans_by_key: dict[Key, PiiSpan]) -> None:
-        """Remember what of `value` is redacted; `spans_by_key` are from the whole row."""
+        """Record which parts of `value` are redacted; `spans_by_key` are from the whole row."""
         if isinstance(value, str):
             spans = merge_spans(spans, _again(value, spans_by_key))
         acting = []

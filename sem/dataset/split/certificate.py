@@ -23,9 +23,9 @@ KINDS = ("exact", "near", "source", "site", "domain", "template", "answer")
 
 
 def leak_keys(example: Example) -> dict[str, str]:
-    """For each of KINDS what `example` shares with those it is tied to.
+    """Return for each of KINDS what `example` shares with the examples it is tied to.
 
-    Absent where it has none.
+    A kind is absent where nothing is shared.
     """
     keys = {
         "exact": dedupe.digest_text(example.input_text).hex(),
