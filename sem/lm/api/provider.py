@@ -20,7 +20,7 @@ class Price:
 
     def __post_init__(self) -> None:
         if min(self.input_per_million, self.output_per_million) < 0:
-            raise SemError(f"price below zero: {self}", "write dollars for a million tokens")
+            raise SemError(f"price below zero: {self}", "write dollars per million tokens")
 
     def pico_usd(self, tokens_in: int, tokens_out: int) -> int:
         """Return what so many tokens cost, in pico-dollars."""
@@ -123,7 +123,7 @@ class Calls:
         if not 1 <= self.tries <= 10 or not 1 <= self.workers <= 256 or self.timeout_s <= 0:
             raise SemError(
                 f"tries {self.tries}, workers {self.workers}, timeout_s {self.timeout_s}",
-                "tries from 1 to 10, workers from 1 to 256, timeout_s above 0",
+                "use tries from 1 to 10, workers from 1 to 256, timeout_s above 0",
             )
         if min(self.max_usd or 0, self.max_requests or 0) < 0:
             raise SemError("a cap is below zero", "leave it out, or write 0 or more")
