@@ -74,7 +74,8 @@ class TableParams:
         unknown = sorted(set(self.kinds) - set(table_questions.KINDS))
         if unknown:
             raise SemError(
-                f"kinds: {', '.join(unknown)}", f"one of: {', '.join(table_questions.KINDS)}"
+                f"unknown kinds: {', '.join(unknown)}",
+                f"one of: {', '.join(table_questions.KINDS)}",
             )
 
 

@@ -147,7 +147,7 @@ def forge_facts(job: ForgeJob, teacher: str, forged: ForgeResult) -> dict[str, A
 
 
 def count_checks(verdicts: Iterable[PairVerdict]) -> dict[str, dict[str, int]]:
-    """Return of each check: pairs it looked at, and pairs it could not look at."""
+    """Return for each check how many pairs it checked and how many it could not."""
     counts: dict[str, dict[str, int]] = {}
     for verdict in verdicts:
         for name, value in verdict.checks.items():

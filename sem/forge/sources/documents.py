@@ -230,7 +230,7 @@ def _content_fault(source: DocumentFile, data: bytes) -> tuple[str, str]:
         is_right = b"%PDF-" in data[:1_024]
     elif source.kind == "docx":
         if content_kind == "ole":
-            return "docx_encrypted", "encrypted, or an older .doc: save it anew as .docx"
+            return "docx_encrypted", "encrypted, or an older .doc: save it again as .docx"
         is_right = content_kind == "zip"
     else:
         is_right = content_kind == "text"

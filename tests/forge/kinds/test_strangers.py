@@ -238,7 +238,7 @@ def test_a_limit_is_not_ignored_for_a_forge_that_loads_everything(project, monke
     ("rows", "message"),
     [
         ([1], "Odd.format: row 1 is not a mapping: 1"),
-        ([], "Odd.format made no row of 4 pairs"),
+        ([], "Odd.format made no rows from 4 pairs"),
         (None, "TypeError: 'NoneType' object is not iterable"),
     ],
 )
@@ -262,4 +262,4 @@ def test_rows_that_format_leaves_out_or_makes_twice_are_counted(project, monkeyp
 def test_checks_that_give_no_settings_are_refused(project, monkeypatch):
     odd = type("Odd", (Colours,), {"checks": lambda self, quality: None})
 
-    assert refused(project, monkeypatch, odd) == "Odd.checks gives no quality settings"
+    assert refused(project, monkeypatch, odd) == "Odd.checks returns no quality settings"
