@@ -85,7 +85,7 @@ class AnswerFile:
     def made_on(self) -> list[dict[str, Any]]:
         """Return which machine answered from which row on.
 
-        `from_row`, `dtype`, `batch`, `machine`.
+        Each entry holds `from_row`, `dtype`, `batch` and `machine`.
         """
         recorded = self.recorded()
         older = {name: recorded[name] for name in ("dtype", "batch") if name in recorded}
@@ -141,7 +141,9 @@ def read_answers(path: Path) -> dict[str, Answer]:
         try:
             answers_by_id[row["id"]] = Answer(**row)
         except TypeError as error:
-            raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
+            raise SemError(
+                f"{path}:{number}: not an answer row", "generate the answers again"
+            ) from error
     return answers_by_id
 
 

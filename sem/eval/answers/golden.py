@@ -109,7 +109,7 @@ def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
         example = parse_golden_entry(item, f"{path}: entry {number}", number, tasks)
         if example.id in examples:
             raise SemError(
-                f"{path}: entry {number}: id {example.id!r} is there twice", "rename one"
+                f"{path}: entry {number}: id {example.id!r} appears twice", "rename one"
             )
         examples[example.id] = example
     return [examples[name] for name in sorted(examples)]
@@ -157,7 +157,7 @@ def _task(item: dict[str, Any], where: str, tasks: dict[str, TaskSpec]) -> str:
         return next(iter(tasks))
     if str(named) not in tasks:
         raise SemError(
-            f"{where}: task {named!r} is none of this sem", suggest_nearest_name(str(named), tasks)
+            f"{where}: this sem has no task {named!r}", suggest_nearest_name(str(named), tasks)
         )
     return str(named)
 
@@ -185,9 +185,9 @@ def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
 
 
 def only_text(io_schema: dict[str, Any]) -> str | None:
-    """Return the field that `io_schema` requires, where it is the only one and a text.
+    """Return the only field that `io_schema` requires, when it is a text.
 
-    Else None.
+    Otherwise return None.
     """
     held = shape.resolve_shape(io_schema, io_schema) or {}
     required = held.get("required") or []

@@ -72,7 +72,7 @@ def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
             raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write question=their_name")
         if ours not in FIELDS and not ours.startswith("meta."):
             raise SemError(
-                f"--map {pair!r}: no field {ours!r} here", suggest_nearest_name(ours, FIELDS)
+                f"--map {pair!r}: unknown field {ours!r}", suggest_nearest_name(ours, FIELDS)
             )
         columns[ours] = theirs
     return columns
@@ -84,7 +84,10 @@ def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
     Raise SemError when it is none.
     """
     if not path.name.lower().endswith(ENDS):
-        raise SemError(f"{path}: no golden set is read from it", f"known: {' '.join(ENDS)}")
+        raise SemError(
+            f"{path}: not a kind of file that golden sets are read from",
+            f"known: {' '.join(ENDS)}",
+        )
     if path.name.lower().endswith(".json"):
         return [
             (f"{path}: entry {n}", item) for n, item in enumerate(golden.golden_entries(path), 1)
@@ -210,7 +213,7 @@ def _put(
         tally.same += 1
     elif not replace:
         raise SemError(
-            f"{where}: id {example.id!r} is in the set with another content",
+            f"{where}: id {example.id!r} is in the set with different content",
             "add --replace, or give it another id",
         )
     else:

@@ -92,7 +92,7 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Return share of scored slots that pass.
+        """Return the share of scored slots that pass.
 
         Unscored slots are left out and counted apart.
         """

@@ -61,7 +61,7 @@ def fold_text(text: str) -> str:
 def is_empty_value(value: Any) -> bool:
     """Return whether `value` says nothing.
 
-    Null, an empty list or object, a text without a sign.
+    That is null, an empty list or object, or a text without a sign.
     """
     return (
         value is None
