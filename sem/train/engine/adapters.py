@@ -21,7 +21,7 @@ WAY_OUT = "use lora.targets: attention, or method: full, which trains every weig
 def prepare_trainable_model(model: Any, recipe: Recipe) -> Any:
     """Return `model` ready to train as `recipe` says.
 
-    In a LoRA with fp32 weights, or itself in fp32.
+    It is wrapped in a LoRA with fp32 weights, or is itself in fp32.
     """
     if recipe.method == "full":
         # bf16 loses updates of 2e-4 on weights near 0.05.
@@ -208,7 +208,9 @@ def load_trained_weights(model: Any, folder: Path, recipe: Recipe) -> None:
 
     result = set_peft_model_state_dict(model, tensors)
     if result.unexpected_keys:
-        raise SemError(f"{folder}: holds {result.unexpected_keys[0]}", "train it again")
+        raise SemError(
+            f"{folder}: unexpected tensor {result.unexpected_keys[0]}", "train it again"
+        )
 
 
 def refuse_infinite(model: Any, when: str) -> None:

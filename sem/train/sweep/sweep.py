@@ -106,7 +106,7 @@ def _point(
 def _trained(project: Project, version: int, name: str) -> Run:
     """Return the finished run of `project`'s recipe.
 
-    Unfit when the recipe itself is what stops it.
+    Raise UntrainablePointError when the recipe itself is what stops it.
     """
     try:
         run = plan.prepare_training(project, version, sweep=name)

@@ -81,7 +81,7 @@ def _begun(job: Path) -> Json:
 def read_job_state(job: Path) -> Json:
     """Return what became of `job`.
 
-    `state`, the reason in words and the exit code where there is one.
+    It holds `state`, the reason in words and the exit code where there is one.
     """
     facts = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
     ended, pid = disk.load_json_file(job / "exit.json"), disk.load_json_file(job / "pid.json")
