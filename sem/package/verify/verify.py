@@ -163,7 +163,7 @@ def package_faults(folder: Path) -> list[str]:
     """Return what is wrong with the package in `folder`, a line each.
 
     Files are read; the chat template alone is run, in a process with limits.
-    SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
+    Raise SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
     """
     _refuse_taint(folder)
     faults = list(_tree(folder))
