@@ -42,9 +42,9 @@ def request_relabels(
     settings: Backfill,
     inputs: dict[str, str],
 ) -> Iterator[tuple[QueueItem, RawRow, CallOutcome]]:
-    """Yield the model's outcome for each of `rows`; `inputs`.
+    """Yield the model's outcome for each of `rows`.
 
-    Cleaned input by id, else the stored one.
+    `inputs` holds the cleaned input by id; without one the stored input is used.
     """
     requests = [
         ChatRequest(
