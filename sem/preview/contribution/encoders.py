@@ -68,7 +68,9 @@ class Features:
 
 
 def _wordless() -> SemError:
-    return SemError("the texts hold no words to learn from", "is the text column the right one?")
+    return SemError(
+        "the texts hold no words to learn from", "check that the text column is the right one"
+    )
 
 
 def _columns(counts: Any) -> Any:

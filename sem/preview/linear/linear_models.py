@@ -109,7 +109,9 @@ def refuse_code(path: Path, hint: str = HINT) -> None:
     opened.
     """
     if path.is_dir():
-        raise SemError(f"{path}: a folder; a package answers prompts and tells no classes", hint)
+        raise SemError(
+            f"{path}: a folder: a package answers prompts and does not predict classes", hint
+        )
     if not path.is_file():
         raise SemError(f"{path}: no such file", hint)
     if path.stat().st_size > MOST_BYTES:
