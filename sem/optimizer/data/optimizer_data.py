@@ -76,7 +76,9 @@ def read_pairs(path: Path) -> PairIntake:
     """Return the pairs in `path`, in whichever of the three formats it is."""
     intake, value = PairIntake(), files.read_json(path)
     if not isinstance(value, dict) or not FORMATS.keys() & value.keys():
-        raise SemError(f"{path}: none of {', '.join(FORMATS)}", "see docs/optimizer.md, formats")
+        raise SemError(
+            f"{path}: not one of {', '.join(FORMATS)}", "see docs/optimizer.md, formats"
+        )
     for name, rows_of in FORMATS.items():
         rows = value.get(name, [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
