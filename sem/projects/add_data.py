@@ -38,13 +38,13 @@ def copy_documents(
     be taken, and then nothing was.
     """
     if place.raw.is_symlink() or place.folder("data").is_symlink():
-        raise SemError(f"{place.raw} is a link", "a project has folders of its own")
+        raise SemError(f"{place.raw} is a link", "replace it with a folder: a project has its own")
     source_by_name: dict[str, Path] = {}
     for path in paths:
         for name, source in _found(path):
             if name in source_by_name:
                 raise SemError(
-                    f"{source} and {source_by_name[name]} have one name", "rename one of them"
+                    f"{source} and {source_by_name[name]} have the same name", "rename one of them"
                 )
             source_by_name[name] = source
     plans = [_plan(place, name, source, replace) for name, source in source_by_name.items()]
@@ -103,7 +103,7 @@ def _found(path: Path) -> Iterable[tuple[str, Path]]:
     if path.is_dir():
         inside = list_raw_documents(path)
         if not inside:
-            raise SemError(f"{path}: no file of a known kind in it", f"known: {' '.join(KINDS)}")
+            raise SemError(f"{path}: holds no file of a known kind", f"known: {' '.join(KINDS)}")
         return [(f"{path.resolve().name}/{p.relative_to(path).as_posix()}", p) for p in inside]
     return [(path.name, path)]
 
@@ -124,7 +124,8 @@ def _plan(place: ProjectLocation, name: str, source: Path, replace: bool) -> Add
         return AddedFile(name, size, "same")
     if not replace:
         raise SemError(
-            f"{target} is there with other content", "add --replace, or rename the new one"
+            f"{target} already exists with different content",
+            "add --replace, or rename the new one",
         )
     return AddedFile(name, size, "replaced")
 
