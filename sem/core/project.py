@@ -120,7 +120,9 @@ class Project:
         tasks = {spec.task_id: spec for spec in specs}
         if len(tasks) != len(specs):
             raise SemError(
-                f"{self.configs / 'tasks'}: two TaskSpecs share a task_id", "rename one"
+                f"{self.configs / 'tasks'}: two TaskSpecs share a task_id: "
+                f"{sorted(spec.task_id for spec in specs)}",
+                "rename one of them",
             )
         models = {spec.base_model_id for spec in specs}
         if len(models) > 1:

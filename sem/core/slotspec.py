@@ -68,7 +68,9 @@ class SlotSpec:
             )
         for name in ("tolerance", "relative"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise SemError(f"slot {name} {getattr(self, name)} is negative", "use 0 or more")
+                raise SemError(
+                    f"slot {name} {getattr(self, name)} is negative or not finite", "use 0 or more"
+                )
         if self.threshold is not None and not 0 < self.threshold <= 1:
             # 0 would pass every answer, also one that is not there.
             raise SemError(f"slot threshold {self.threshold} is not in (0, 1]", "use 0.01 to 1")
@@ -138,7 +140,8 @@ def read_slotspec(values: Any, where: str) -> SlotSpec:
         older = values["similarity"]
         if values.get("level", older) != older:
             raise SemError(
-                f"{where}: level and similarity differ", "keep `level` and remove `similarity`"
+                f"{where}: level {values['level']!r} and similarity {older!r} differ",
+                "keep `level` and remove `similarity`",
             )
         values = {k: v for k, v in values.items() if k != "similarity"} | {"level": older}
     return settings.build_settings(SlotSpec, values, where)

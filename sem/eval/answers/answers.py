@@ -203,7 +203,10 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
         return None
     counts = [fields.get(name) or 0 for name in ("tokens_in", "tokens_out", "latency_ms")]
     if not all(isinstance(count, int) for count in counts):
-        raise SemError(f"{where}: tokens or latency_ms is not a whole number", "correct the row")
+        raise SemError(
+            f"{where}: tokens or latency_ms is not a whole number",
+            "write whole numbers, or leave them out",
+        )
     candidate = text if isinstance(text, str) else jsonio.canonical_json(text)
     return Answer(fields["id"], task_of[fields["id"]], candidate, "stop", *counts, 1)
 

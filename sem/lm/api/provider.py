@@ -126,4 +126,7 @@ class Calls:
                 "use tries from 1 to 10, workers from 1 to 256, timeout_s above 0",
             )
         if min(self.max_usd or 0, self.max_requests or 0) < 0:
-            raise SemError("a cap is below zero", "leave it out, or write 0 or more")
+            raise SemError(
+                f"max_usd {self.max_usd} or max_requests {self.max_requests} is below zero",
+                "leave it out, or write 0 or more",
+            )
