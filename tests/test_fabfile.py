@@ -281,7 +281,7 @@ def test_a_host_named_like_an_option_stays_a_value_and_is_refused(tmp_path):
     done = fab("-H", f"-oProxyCommand=touch {canary}", "train.status", "--sem", "demo")
 
     assert done.returncode == 1
-    assert "is no [user@]host" in done.stderr
+    assert "is not [user@]host" in done.stderr
     assert not canary.exists()
 
 

@@ -71,7 +71,7 @@ def damaged(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-FEW = "cannot be cut in base, contribution and benchmark"
+FEW = "cannot be cut into base, contribution and benchmark"
 NO_LABEL = "no column says what a row is"
 CASES: list[Case] = [
     ("empty.csv", "the file is empty", b""),

@@ -75,7 +75,9 @@ def run_main(main: Callable[[], None]) -> NoReturn:
             raise
         exit_with_error(str(missing), missing.exit_code)
     except KeyboardInterrupt:
-        exit_with_error("interrupted\n       the same command goes on where this one stopped", 130)
+        exit_with_error(
+            "interrupted\n       run the same command again to continue from here", 130
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -84,7 +86,9 @@ def run_main(main: Callable[[], None]) -> NoReturn:
             raise
         where = error.filename or "the output folder"
         exit_with_error(
-            f"cannot write {where}: {error.strerror}\n       free space, then run again", 1
+            f"cannot write {where}: {error.strerror}\n"
+            "       free space or correct its permissions, then run again",
+            1,
         )
     sys.exit(0)
 
@@ -187,7 +191,7 @@ def read_version(text: str | None) -> int | None:
         return None
     digits = str(text).removeprefix("v")
     if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < 1_000_000:
-        raise SemError(f"snapshot {text!r} is no version", "write it as 3 or v3")
+        raise SemError(f"snapshot {text!r} is not a version", "write it as 3 or v3")
     return int(digits)
 
 

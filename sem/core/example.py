@@ -134,7 +134,7 @@ def from_json(row: Any, where: str) -> Example:
     Raise SemError at `where` when it does not fit.
     """
     if not isinstance(row, dict):
-        raise SemError(f"{where}: a row is an object", "write one JSON object a line")
+        raise SemError(f"{where}: not a JSON object", "write one JSON object per line")
     field_names = {f.name for f in Example.__dataclass_fields__.values()}
     for name in row:
         if name not in field_names:
@@ -143,5 +143,8 @@ def from_json(row: Any, where: str) -> Example:
             )
     missing = {"id", "task", "input_text", "output_json"} - set(row)
     if missing:
-        raise SemError(f"{where}: field {min(missing)!r} is missing", "cut the snapshot anew")
+        raise SemError(
+            f"{where}: field {min(missing)!r} is missing",
+            "restore the file, or cut a new snapshot with `fab dataset.split`",
+        )
     return Example(**state.check_state(row, state.ExampleRow, where))

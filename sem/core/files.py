@@ -137,10 +137,14 @@ def read_json(path: Path) -> jsonio.Json:
     try:
         return jsonio.parse_json(read_text(path))
     except ValueError as error:
-        raise SemError(f"{path}: not JSON: {error}", "restore it, or make it anew") from error
+        raise SemError(
+            f"{path}: not JSON: {error}", "restore it, or run the command that writes it again"
+        ) from error
 
 
-def read_object(path: Path, hint: str = "restore it, or make it anew") -> dict[str, Any]:
+def read_object(
+    path: Path, hint: str = "restore it, or run the command that writes it again"
+) -> dict[str, Any]:
     """Return the JSON object in `path`; SemError, with `hint`, when it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
@@ -183,7 +187,7 @@ def refuse_folder(path: Path) -> None:
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield each row of the JSON-lines file `path`.
 
-    The SemError names a line that is no object.
+    The SemError names a line that is not an object.
     """
     for number, value in enumerate(read_values(path), 1):
         if not isinstance(value, dict):

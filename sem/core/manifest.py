@@ -22,7 +22,7 @@ def seal_folder(folder: Path, facts: dict[str, Any] | None = None) -> Path:
 def read_manifest(folder: Path, shape: Any = state.FileManifest) -> Any:
     """Return the manifest of `folder`, of the given shape (that of a run lists no files).
 
-    SemError when it has none, which means that the folder is unfinished.
+    Raise SemError when it has none, which means that the folder is unfinished.
     """
     path = folder / NAME
     if not path.exists():
@@ -61,7 +61,10 @@ def _files(folder: Path) -> list[Path]:
     paths = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
-            raise SemError(f"{path}: a link", "a sealed folder holds plain files only")
+            raise SemError(
+                f"{path}: a link",
+                "replace it with the file itself: a sealed folder holds plain files only",
+            )
         if path.is_file() and path != folder / NAME and not path.name.startswith(".tmp-"):
             paths.append(path)
     return paths

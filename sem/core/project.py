@@ -120,7 +120,9 @@ class Project:
         tasks = {spec.task_id: spec for spec in specs}
         if len(tasks) != len(specs):
             raise SemError(
-                f"{self.configs / 'tasks'}: two TaskSpecs share a task_id", "rename one"
+                f"{self.configs / 'tasks'}: two TaskSpecs share a task_id: "
+                f"{sorted(spec.task_id for spec in specs)}",
+                "rename one of them",
             )
         models = {spec.base_model_id for spec in specs}
         if len(models) > 1:
@@ -130,7 +132,8 @@ class Project:
             )
         if len({spec.eval_split for spec in specs}) > 1:
             raise SemError(
-                f"{self.configs / 'tasks'}: tasks disagree on eval_split", "write the same in each"
+                f"{self.configs / 'tasks'}: tasks disagree on eval_split",
+                "write the same one in each",
             )
         return tasks
 

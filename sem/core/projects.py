@@ -23,7 +23,7 @@ KINDS = ("configs", "data", "models", "reports")
 CURRENT = ".opensem_project"
 # An older system's spelling, read where CURRENT is absent.
 OLDER_CURRENT = ".openssme_project"
-# Folders that are no project, and names Windows keeps for devices, with or without a suffix.
+# Folders that are not a project, and names Windows keeps for devices, with or without a suffix.
 SHARED = frozenset(("schemas", "templates", "base", "cloud", "evals", "optimizer", *KINDS))
 DEVICES = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))

@@ -129,7 +129,9 @@ def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run
         )
     run = Run(run_id, project.adapters / run_id)
     if finished and not run.is_finished:
-        raise SemError(f"run {run_id!r} is not finished", "go on with `fab train.resume`")
+        raise SemError(
+            f"run {run_id!r} is not finished", f"finish it with `fab train.resume --run {run_id}`"
+        )
     return run
 
 

@@ -21,7 +21,7 @@ def check_schema(schema: Any, where: str) -> None:
     from jsonschema.exceptions import SchemaError
 
     if not isinstance(schema, dict):
-        raise SemError(f"{where}: a schema is an object", "write {type: object, …}")
+        raise SemError(f"{where}: a schema must be an object", "write {type: object, …}")
     try:
         _dialect(schema, where).check_schema(schema)
     except SchemaError as error:

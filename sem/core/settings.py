@@ -79,7 +79,8 @@ def parse_yaml(text: str, where: str) -> Any:
 
     if len(text) > MAX_CHARS:
         raise SemError(
-            f"{where}: longer than {MAX_CHARS:,} characters", "settings are small files"
+            f"{where}: longer than {MAX_CHARS:,} characters",
+            "shorten it: a settings file is small",
         )
     try:
         _refuse_aliases_and_depth(yaml, text)
@@ -94,7 +95,7 @@ def _refuse_aliases_and_depth(yaml: Any, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"line {event.start_mark.line + 1}: aliases are not read")
+            raise ValueError(f"line {event.start_mark.line + 1}: aliases are not supported")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -155,7 +156,7 @@ def strip_override_prefix(name: str, pairs: Sequence[str]) -> list[str]:
     """Return `pairs` (`NAME.key=value`) without `name`; raise SemError for one of another file."""
     for pair in pairs:
         if not pair.startswith(f"{name}."):
-            raise SemError(f"--set {pair!r}: not one of {name}.yaml", f"write {name}.KEY=VALUE")
+            raise SemError(f"--set {pair!r}: not a key of {name}.yaml", f"write {name}.KEY=VALUE")
     return [pair.removeprefix(f"{name}.") for pair in pairs]
 
 

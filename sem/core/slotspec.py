@@ -68,7 +68,9 @@ class SlotSpec:
             )
         for name in ("tolerance", "relative"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise SemError(f"slot {name} {getattr(self, name)} is negative", "use 0 or more")
+                raise SemError(
+                    f"slot {name} {getattr(self, name)} is negative or not finite", "use 0 or more"
+                )
         if self.threshold is not None and not 0 < self.threshold <= 1:
             # 0 would pass every answer, also one that is not there.
             raise SemError(f"slot threshold {self.threshold} is not in (0, 1]", "use 0.01 to 1")
@@ -78,7 +80,9 @@ class SlotSpec:
                 suggest_nearest_name(self.unit, units.known_units()),
             )
         if self.decimal_mark not in (None, ".", ","):
-            raise SemError(f"slot decimal_mark {self.decimal_mark!r}", "write '.' or ','")
+            raise SemError(
+                f"slot decimal_mark {self.decimal_mark!r} is unknown", "write '.' or ','"
+            )
 
     @property
     def passes_from(self) -> float:
@@ -126,16 +130,19 @@ def load_slot_levels(path: Path) -> SlotFile:
 
 
 def read_slotspec(values: Any, where: str) -> SlotSpec:
-    """Return the SlotSpec in `values`.
+    """Return the SlotSpec in `values`, which is a level or a mapping.
 
-    A mapping, in which `similarity` is read as `level`, or a level.
+    In a mapping `similarity` is read as `level`.
     """
     if isinstance(values, str):
         values = {"level": values}
     if isinstance(values, dict) and "similarity" in values:
         older = values["similarity"]
         if values.get("level", older) != older:
-            raise SemError(f"{where}: level and similarity differ", "keep `level`")
+            raise SemError(
+                f"{where}: level {values['level']!r} and similarity {older!r} differ",
+                "keep `level` and remove `similarity`",
+            )
         values = {k: v for k, v in values.items() if k != "similarity"} | {"level": older}
     return settings.build_settings(SlotSpec, values, where)
 
@@ -149,7 +156,7 @@ def slotspecs_of_schema(
 ) -> dict[str, SlotSpec]:
     """Return the SlotSpec of every field of `io_schema`.
 
-    As `named`, as `shared`, or by its type.
+    It comes from `named`, from `shared`, or from the type of the field.
     """
     shared = shared or SlotFile()
     thresholds = {name: note.threshold for name, note in shared.levels.items()}
@@ -218,10 +225,7 @@ def _is_object(kind: shape.Schema | None) -> bool:
 
 
 def default_level(kind: shape.Schema | None) -> str:
-    """Return the level of a field that nobody names.
-
-    Numeric_tol, set_match or exact, by its type.
-    """
+    """Return the default level of a field by its type: numeric_tol, set_match or exact."""
     types = shape.schema_types(kind)
     # A number or a text are compared as they are: "1.50" is not 1.5 where both are allowed.
     if "anyOf" in (kind or {}) and not types <= {"number", "integer", "null"}:

@@ -38,22 +38,20 @@ class SshHost:
     """A host as `user@host` or a name of the user's ssh configuration."""
 
     host: str
-    # Another ssh configuration than the user's own.
+    # An ssh configuration other than the user's own.
     config: str | None = None
     port: int | None = None
     # a silent line is given up after three of these.
     alive_s: int = 10
 
     def argv(self, script: str, *words: str) -> list[str]:
-        """Return what runs the shell `script` there with `words` as "$1", "$2", ….
+        """Return the argv that runs the shell `script` on the host with `words` as "$1", "$2", ….
 
-        Nothing is expanded.
+        The words are not expanded.
         """
         line = shlex.join(["sh", "-c", script, "sem", *words])
         if "\0" in line or len(line.encode("utf-8", "surrogateescape")) > LONGEST_LINE:
-            raise SemError(
-                f"{self.host}: a word for it holds a NUL or is too long", "put it into a file"
-            )
+            raise SemError(f"{self.host}: an argument holds a NUL or is too long", "shorten it")
         return [*self.words(), "--", self.host.replace("[", "").replace("]", ""), line]
 
     def words(self) -> list[str]:
@@ -65,9 +63,9 @@ class SshHost:
     def ask(
         self, script: str, *words: str, stdin: bytes = b"", timeout_s: float = ANSWER_S
     ) -> bytes:
-        """Return what `script` prints there, given `stdin`.
+        """Return what `script` prints on the host, given `stdin`.
 
-        Cut when no answer comes in time.
+        Raise ConnectionCutError when no answer comes in time.
         """
         try:
             process = subprocess.run(
@@ -78,7 +76,7 @@ class SshHost:
                 **ALONE,
             )
         except FileNotFoundError as error:
-            raise SemError("no `ssh` on this machine", "install OpenSSH's client") from error
+            raise SemError("no `ssh` on this machine", "install the OpenSSH client") from error
         except subprocess.TimeoutExpired as error:
             raise ConnectionCutError(
                 f"{self.host}: no answer for {timeout_s:.0f} s", "run it again"
@@ -93,7 +91,8 @@ class SshHost:
         last = " ".join((stderr.strip().splitlines() or ["no reason given"])[-1].split())[:200]
         if code != 255:
             raise SemError(
-                f"{self.host}: {last} (exit {code})", "the words are the host's own: look there"
+                f"{self.host}: {last} (exit {code})",
+                "that message comes from the host: check there",
             )
         for mark, message, hint in REFUSALS:
             if mark in stderr:
@@ -107,7 +106,8 @@ class SshHost:
                 "check the host and its port, then run it again",
             )
         raise ConnectionCutError(
-            f"{self.host}: the line was cut: {last}", "run it again: it goes on from there"
+            f"{self.host}: the connection was lost: {last}",
+            "run it again: it continues from there",
         )
 
     def _unverified(self, message: str) -> SemError:
@@ -152,7 +152,7 @@ def check_host(host: str) -> str:
     Raise SemError for options, spaces and shell text.
     """
     if not HOST.fullmatch(host):
-        raise SemError(f"host {host!r} is no [user@]host", "write it as ssh does, without options")
+        raise SemError(f"host {host!r} is not [user@]host", "write it as for ssh, without options")
     return host
 
 
@@ -177,17 +177,17 @@ def _add(named: str, kind: str, log: str) -> str:
 
 
 KEYS = (
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key is another one than before"),
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key differs from the known one"),
     ("Host key verification failed", "its host key is not known here"),
 )
 # What OpenSSH says when trying again cannot help.
 REFUSALS = (
     (
         "Permission denied",
-        "it does not let us in",
-        "give the host this machine's public key, or name one in ~/.ssh/config",
+        "it refuses the login",
+        "give the host this machine's public key, or name the right key in ~/.ssh/config",
     ),
     ("Could not resolve hostname", "no host of that name", "check the name"),
     ("Bad configuration option", "the ssh configuration cannot be read", "correct that file"),
-    ("Can't open user config file", "the ssh configuration is not there", "check the path"),
+    ("Can't open user config file", "the ssh configuration does not exist", "check the path"),
 )

@@ -258,7 +258,7 @@ class Scores(TypedDict):
 
 
 class PipelinePace(TypedDict):
-    """pace.json: what of a pipeline fitted the time."""
+    """pace.json: how much of a pipeline fitted the time."""
 
     key: str
     pace: dict[str, float]
@@ -411,7 +411,7 @@ class Receipt(TypedDict):
 REMEDIES: dict[Any, str] = {
     RunPlan: "restore it from a copy, or make the run again",
     TrainedPlan: "restore it, or prepare and train a new run: `fab train.prepare train.run`",
-    OptimizerPlan: "restore it from a copy, or train anew: `fab optimizer.train`",
+    OptimizerPlan: "restore it from a copy, or train again with `fab optimizer.train`",
     Promoted: "name the run again: `fab ops.promote`",
     Gate: "decide again: `fab eval.gate`",
     GateEntry: "restore the ledger of gates from a copy: it counts how often a test set was used",
@@ -425,7 +425,7 @@ REMEDIES: dict[Any, str] = {
     SnapshotFacts: "restore it from a copy, or cut a new snapshot: `fab dataset.split`",
     FrozenEntry: "restore datasets.yaml from git: it says which snapshots there are",
     LedgerEntry: "restore datasets.yaml from git: it says which snapshots there are",
-    Night: "restore it from a copy, or move it away: the nights begin anew",
+    Night: "restore it from a copy, or move it away: the nights are counted from the start again",
     DerivedSetFacts: "make them again: `fab dataset.augment`",
     RemoteRunHost: "restore it from a copy: it says on which host the run is",
     LoggedStep: "restore it from a copy, or move it away: what was logged is lost",
@@ -433,7 +433,7 @@ REMEDIES: dict[Any, str] = {
     AnswerRow: "answer again: move the answers away, then `fab eval.generate`",
     VerdictsHeader: "judge again: move the verdicts away, then `fab eval.judge`",
     EvalReport: "move it away: `fab eval.report` writes a new one",
-    BacklogRow: "move it away: `fab eval.report` begins it anew",
+    BacklogRow: "move it away: `fab eval.report` writes a new one",
     ExampleRow: "restore the file from a copy, or make it again",
     NamedRow: "restore the file from a copy, or make it again",
     Tombstone: "restore it from a copy: it says what was taken down",
@@ -446,7 +446,7 @@ REMEDIES: dict[Any, str] = {
 
 
 def read_state_file(path: Path, shape: type[State]) -> State:
-    """Return the value of the JSON file `path`; the SemError names where it is no `shape`."""
+    """Return the value of the JSON file `path`; the SemError names where it is not a `shape`."""
     return check_state(files.read_json(path), shape, str(path))
 
 
@@ -465,7 +465,10 @@ def read_state_rows(path: Path, shape: type[State]) -> Iterator[State]:
 
 
 def check_state(value: Any, shape: type[State], where: str) -> State:
-    """Return `value`, untouched, where it is a `shape`; SemError says what at `where` is not."""
+    """Return `value` unchanged if it is a `shape`.
+
+    Otherwise raise SemError, which says what in `where` is wrong.
+    """
     from pydantic import ValidationError
 
     try:
@@ -479,7 +482,9 @@ def check_state(value: Any, shape: type[State], where: str) -> State:
         else:
             excerpt = settings.shorten_value(fault["input"])
             problem = f"{place or 'the whole file'}: {fault['msg']}, not {excerpt}"
-        remedy = REMEDIES.get(shape, "restore it from a copy, or make it anew")
+        remedy = REMEDIES.get(
+            shape, "restore it from a copy, or run the command that writes it again"
+        )
         raise SemError(f"{where}: damaged: {problem}", remedy) from error
     return value
 

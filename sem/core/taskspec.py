@@ -118,7 +118,7 @@ def _without_schema_key(values: dict[str, Any]) -> dict[str, Any]:
 def _check_text(spec: TaskSpec, values: dict[str, Any], path: Path) -> None:
     for name in ("task_id", "base_model_id", "system_prompt", "instruction_template"):
         if not values[name].strip():
-            raise SemError(f"{path}: {name} is empty", "say something there")
+            raise SemError(f"{path}: {name} is empty", "write a text for it")
     # \Z and [0-9]: `$` would let "1.0.0\n" through, \d other scripts' digits.
     if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", spec.task_version):
         raise SemError(
@@ -128,14 +128,17 @@ def _check_text(spec: TaskSpec, values: dict[str, Any], path: Path) -> None:
     count = spec.instruction_template.count(PLACEHOLDER)
     if count != 1:
         raise SemError(
-            f"{path}: instruction_template holds {PLACEHOLDER} {count} times", "put it in once"
+            f"{path}: instruction_template holds {PLACEHOLDER} {count} times",
+            "write it exactly once",
         )
 
 
 def _check_ratios(written: dict[str, Any], split: EvalSplit, path: Path) -> None:
     names = [name for name in written if name.endswith("_ratio")]
     if split.strategy != "random":
-        raise SemError(f"{path}: eval_split.strategy {split.strategy!r}", "v1 knows only 'random'")
+        raise SemError(
+            f"{path}: eval_split.strategy {split.strategy!r} is unknown", "write 'random'"
+        )
     if names and len(names) != 3:
         raise SemError(f"{path}: eval_split names {len(names)} of 3 ratios", "give all or none")
     ratios = (split.train_ratio, split.val_ratio, split.test_ratio)

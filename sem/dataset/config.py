@@ -95,7 +95,7 @@ class Near:
     def __post_init__(self) -> None:
         if not 0.1 <= self.threshold <= 1:
             raise SemError(
-                f"dataset.yaml: clean.near.threshold {self.threshold} is no share of 5-grams",
+                f"dataset.yaml: clean.near.threshold {self.threshold} is not a share of 5-grams",
                 "write a number from 0.1 to 1; 0.8 is usual",
             )
 

@@ -155,7 +155,7 @@ class BaseForge(ABC):
         return None
 
     def checks(self, quality: Any) -> Any:
-        """Return `quality` as it fits pairs of this kind: a page is no question."""
+        """Return `quality` as it fits pairs of this kind: a page is not a question."""
         return quality
 
     def _older(self, name: str) -> Callable[..., Any]:
@@ -189,9 +189,9 @@ def pair_of(pair_like: Pair | Mapping[str, Any], where: str) -> Pair:
     for name in ("instruction", "input", "source"):
         value = getattr(pair, name)
         if not isinstance(value, str):
-            raise SemError(f"{where}: {name} is no text: {value!r:.80}", f"make {name} a str")
+            raise SemError(f"{where}: {name} is not text: {value!r:.80}", f"make {name} a str")
     if not isinstance(pair.provenance, Mapping):
-        raise SemError(f"{where}: provenance is no mapping", "leave it out, or write a dict")
+        raise SemError(f"{where}: provenance is not a mapping", "leave it out, or write a dict")
     try:
         jsonio.canonical_json([pair.as_json()]).encode("utf-8")
     except (TypeError, ValueError) as error:
@@ -215,7 +215,7 @@ def _of_mapping(pair_like: Any, where: str) -> Pair:
     extra = {name: pair_like[name] for name in pair_like if name not in Pair.__dataclass_fields__}
     provenance = fields.pop("provenance", {})
     if not isinstance(provenance, Mapping):
-        raise SemError(f"{where}: provenance is no mapping", "leave it out, or write a dict")
+        raise SemError(f"{where}: provenance is not a mapping", "leave it out, or write a dict")
     return Pair(**{"output": None, **fields}, provenance={**extra, **provenance})
 
 

@@ -1,6 +1,6 @@
 """Which language a text is in: the door to py3langid, and when a text is too short to tell.
 
-Code, numbers and addresses are no language and are taken out first. A classifier is sure of
+Code, numbers and addresses are not language and are taken out first. A classifier is sure of
 anything, so a text with few letters has no language here, and a close call is none either.
 """
 
@@ -58,7 +58,9 @@ def detect_language(text: str) -> str | None:
 def check_language(code: str, where: str) -> str:
     """Return `code` when it is one that `language` gives; raise SemError at `where` otherwise."""
     if code in SAME or not re.fullmatch("[a-z]{2}", code):
-        raise SemError(f"{where}: {code!r} is no ISO 639-1 code", "write two letters, as en or nb")
+        raise SemError(
+            f"{where}: {code!r} is not an ISO 639-1 code", "write two letters, as en or nb"
+        )
     return code
 
 

@@ -231,9 +231,7 @@ def plan_labels(
     console.print_table("what a claim needs", ("claim", "rows", "domains"), rows)
     project = Project.load(sem)
     if not snapshots.snapshot_versions(project):
-        console.print_note(
-            f"{project.sem} has no snapshot yet: its own test part is not looked at"
-        )
+        console.print_note(f"{project.sem} has no snapshot yet: its own test part is not checked")
         return
     frozen = snapshots.load_snapshot(project, console.read_version(snapshot))
     domains = [example.site or example.id for example in frozen.examples("test")]

@@ -106,7 +106,7 @@ def examine_teacher(
     requests = [request for _, request in teacher_exam.build_exam_requests(exam, teacher)]
     cost = teacher.client.estimate(requests)
     forecast = f"{cost.calls} calls of {teacher.name} for at most ${cost.at_most_usd:.4f}"
-    console.print_note(f"{forecast}, {cost.cached} more answered before")
+    console.print_note(f"{forecast}, {cost.cached} more already answered")
     if cost.at_most_usd:
         cost_forecast.confirm_spending(forecast, yes)
     result = teacher_exam.run_teacher_exam(exam, teacher, settings.min_right)

@@ -72,7 +72,7 @@ def check_promoted_run(
                 shutil.rmtree(desk.night(at).reports, ignore_errors=True)
             night = nightly.run_night(desk, at)
     except Busy:
-        console.print_note("another nightly run is at work: nothing to do")
+        console.print_note("another nightly run is in progress: nothing to do")
         return
     columns = (
         "split",

@@ -98,5 +98,5 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
         raise SemError(
             f"{folder}: {prompt_count - equal} of {prompt_count} answers "
             "differ from the proven ones",
-            "was it evaluated on another machine or precision? evaluate again here",
+            "if it was evaluated on another machine or precision, evaluate it again here",
         )

@@ -46,7 +46,7 @@ def train_project(project: ProjectName = None, set: Overrides = ()) -> None:
     run = plan.prepare_training(target, None)
     console.print_table(f"run {run.id}", ("what", "value"), plan.plan_summary(run.plan()))
     if run.is_finished:
-        console.print_note(f"run {run.id} is of these very settings and finished")
+        console.print_note(f"run {run.id} has exactly these settings and is finished")
         console.print_output_path(run.folder)
         return
     StageRunner(target.sem).run("train.run", train.train_run, run=run.id)

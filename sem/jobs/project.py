@@ -91,7 +91,10 @@ def show_project(sem: Sem = None) -> None:
     for fault in state.damaged:
         console.print_note(f"damaged: {fault}")
     if state.damaged:
-        raise SemError(f"{len(state.damaged)} things of {project.sem} cannot be read", "see above")
+        raise SemError(
+            f"{len(state.damaged)} things of {project.sem} cannot be read",
+            "restore the files named above from a copy",
+        )
     print(f"next: {state.next}")
 
 
@@ -211,7 +214,7 @@ def check_environment() -> None:
     odd = environment.find_version_mismatches(lock) if lock else []
     if lock and odd:
         raise SemError(
-            f"{len(odd)} packages are not as {lock.name} says, first {odd[0]}",
+            f"{len(odd)} packages differ from {lock.name}, first {odd[0]}",
             "run ./scripts/setup_env.sh",
         )
 

@@ -29,7 +29,7 @@ class TokenBudget:
         if self.daily_tokens < 1 or not 0 < self.alert_threshold <= 1:
             raise SemError(
                 f"budget of {self.daily_tokens} tokens, alert at {self.alert_threshold}",
-                "daily_tokens is at least 1, alert_threshold above 0 and at most 1",
+                "set daily_tokens to 1 or more, alert_threshold above 0 and at most 1",
             )
 
 
@@ -61,7 +61,7 @@ class Mitigations:
         if not 0 <= self.caching_hit_rate <= 1 or (self.html_truncation_tokens or 1) < 1:
             raise SemError(
                 f"mitigations out of range: {self}",
-                "caching_hit_rate is a share from 0 to 1, html_truncation_tokens at least 1",
+                "set caching_hit_rate from 0 to 1, html_truncation_tokens to 1 or more",
             )
 
 
@@ -109,7 +109,7 @@ class Projection:
 
     @property
     def share(self) -> float:
-        """Return of the budget: 1.0 spends all of it."""
+        """Return the share of the budget: 1.0 spends all of it."""
         return self.daily_tokens / self.budget.daily_tokens
 
     @property

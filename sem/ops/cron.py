@@ -47,7 +47,9 @@ def write_crontab(project: Project) -> None:
             "install cron, or leave out --write: the line is printed",
         ) from error
     if read.returncode and "no crontab" not in read.stderr:
-        raise SemError(f"crontab -l: {read.stderr.strip()[:200]}", "ask who runs this machine")
+        raise SemError(
+            f"crontab -l: {read.stderr.strip()[:200]}", "ask the administrator of this machine"
+        )
     process = subprocess.run(
         ["crontab", "-"],
         input=insert_cron_block(read.stdout, project),

@@ -56,9 +56,9 @@ def send_alert(path: Path, night: dict[str, Any]) -> str:
 
 
 def sign_webhook(secret: str, timestamp: str, body: str) -> str:
-    """Return what X-Sem-Signature holds.
+    """Return the value of X-Sem-Signature.
 
-    HMAC-SHA256 (RFC 2104) of `timestamp`, a dot and `body`.
+    It is the HMAC-SHA256 (RFC 2104) of `timestamp`, a dot and `body`.
     """
     message = f"{timestamp}.{body}".encode()
     return "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
@@ -141,9 +141,9 @@ def status_of_night(night_desk: NightlyFolder, at: datetime) -> str | None:
 
 
 def run_night(night_desk: NightlyFolder, at: datetime) -> dict[str, Any]:
-    """Return the night of `at`.
+    """Run the night of `at` and return its row.
 
-    One row of the history, whatever happens, and the alert it deserves.
+    The history gets one row whatever happens, and an alert is sent when it deserves one.
     """
     began = time.monotonic()
     night: dict[str, Any] = {"date": f"{at:%Y-%m-%d}", "at": at.isoformat(), "splits": {}}

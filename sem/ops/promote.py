@@ -31,7 +31,7 @@ def promote_tested_run(
     if verdict != "PASS" and not reason:
         raise SemError(
             f"run {target.id} cannot be promoted: {_obstacle(gate, faults)}",
-            "run `fab eval.gate`, or say why it serves all the same with --reason",
+            "run `fab eval.gate`, or promote it anyway with a --reason",
         )
     entry = {
         "format": "promoted.v1",

@@ -87,7 +87,7 @@ def read_layout(text: str) -> Layout | None:
 
 
 def find_rewrite_flaws(text: str, raw_prompt: str) -> list[str]:
-    """Why `text` is no good rewrite of `raw_prompt`, each in a word; empty when it is one."""
+    """Why `text` is not a good rewrite of `raw_prompt`, each in a word; empty when it is one."""
     parts = read_layout(text)
     if parts is None:
         return ["no_layout"]

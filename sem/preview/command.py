@@ -165,7 +165,7 @@ def run_preview(args: PreviewRequest) -> None:
     preview = _made(args, project)
     if args.zk and preview["estimate"]["primary_metric"] != acceptance.METRIC:
         raise SemError(
-            "--zk: a strict document wants an accuracy, and a number has none", "leave out --zk"
+            "--zk: a strict document needs an accuracy, and numbers have none", "leave out --zk"
         )
     is_refused = preview["estimate"]["decision"] == "refused"
     # A strict document has no field for a refusal: it would prove a gain that does not count.
@@ -214,7 +214,7 @@ def _made(args: PreviewRequest, project: Project | None) -> dict[str, Any]:
         preview["preview_metadata"]["cached"] = True
     else:
         if count := cache.count_kept_parts(options.parts):
-            console.print_note(f"goes on: {count} results of a preview that was stopped are kept")
+            console.print_note(f"continuing: {count} results of an interrupted preview are kept")
         preview = question.answer(options)
         cache.keep_preview(folder, question.name, preview)
     cache.forget_parts(options.parts)
@@ -300,7 +300,7 @@ def _check(args: PreviewRequest) -> None:
             raise SemError(f"{path}: that is the contribution itself", "name another file")
     if args.baseline_model and not args.sem:
         raise SemError(
-            "--baseline-model without --sem: what it has learnt from is not known",
+            "--baseline-model without --sem: what it was trained on is not known",
             "name the sem whose preview.yaml holds its base rows",
         )
     if args.set and not args.sem:

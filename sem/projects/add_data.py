@@ -38,13 +38,13 @@ def copy_documents(
     be taken, and then nothing was.
     """
     if place.raw.is_symlink() or place.folder("data").is_symlink():
-        raise SemError(f"{place.raw} is a link", "a project has folders of its own")
+        raise SemError(f"{place.raw} is a link", "replace it with a folder: a project has its own")
     source_by_name: dict[str, Path] = {}
     for path in paths:
         for name, source in _found(path):
             if name in source_by_name:
                 raise SemError(
-                    f"{source} and {source_by_name[name]} have one name", "rename one of them"
+                    f"{source} and {source_by_name[name]} have the same name", "rename one of them"
                 )
             source_by_name[name] = source
     plans = [_plan(place, name, source, replace) for name, source in source_by_name.items()]
@@ -103,7 +103,7 @@ def _found(path: Path) -> Iterable[tuple[str, Path]]:
     if path.is_dir():
         inside = list_raw_documents(path)
         if not inside:
-            raise SemError(f"{path}: no file of a known kind in it", f"known: {' '.join(KINDS)}")
+            raise SemError(f"{path}: holds no file of a known kind", f"known: {' '.join(KINDS)}")
         return [(f"{path.resolve().name}/{p.relative_to(path).as_posix()}", p) for p in inside]
     return [(path.name, path)]
 
@@ -119,12 +119,13 @@ def _plan(place: ProjectLocation, name: str, source: Path, replace: bool) -> Add
     if not target.exists() and not target.is_symlink():
         return AddedFile(name, size, "added")
     if target.is_symlink() or not target.is_file():
-        raise SemError(f"{target} is there and no plain file", "move it away")
+        raise SemError(f"{target} exists and is not a plain file", "move it away")
     if files.sha256_file(source) == files.sha256_file(target):
         return AddedFile(name, size, "same")
     if not replace:
         raise SemError(
-            f"{target} is there with other content", "add --replace, or rename the new one"
+            f"{target} already exists with different content",
+            "add --replace, or rename the new one",
         )
     return AddedFile(name, size, "replaced")
 
@@ -136,11 +137,11 @@ def _check_name(name: str, source: Path) -> None:
     if name.startswith(texts.NOT_SOURCES):
         raise SemError(f"{source}: {name!r} is a file of the project itself", "rename yours")
     for part in name.split("/"):
-        # A hidden file is no source; a control character would steer whoever lists the folder.
+        # A hidden file is not a source; a control character would steer whoever lists the folder.
         odd = not part.isprintable() or part.startswith((".", "-")) or part.strip() != part
         if odd or "\\" in part or len(os.fsencode(part)) > MAX_NAME:
             raise SemError(
-                f"{source}: {part!r} is no usable file name",
+                f"{source}: {part!r} is not a usable file name",
                 f"rename it: printable, at most {MAX_NAME} bytes, no dot, dash or space in front",
             )
 
@@ -158,5 +159,5 @@ def _opened(source: Path) -> IO[bytes]:
     descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise SemError(f"{source} is no plain file", "name a plain file")
+        raise SemError(f"{source} is not a plain file", "name a plain file")
     return os.fdopen(descriptor, "rb")

@@ -116,7 +116,7 @@ def _own(place: ProjectLocation, kind: str) -> Path | None:
     if not folder.exists():
         return None
     if not folder.is_dir() or folder.resolve().parent != folder.parent.resolve():
-        raise SemError(f"{folder} is no folder of its own", "look at it, and move it away")
+        raise SemError(f"{folder} is not a folder of its own", "look at it, and move it away")
     return folder
 
 

@@ -46,15 +46,15 @@ def create_from_template(
 
 
 def complete_older(root: Path, name: str, base_model: str = BASE_MODEL) -> ProjectLocation:
-    """Return the older project `name` with the settings it lacks, forge.yaml apart.
+    """Return the older project `name` with the settings it lacks, apart from forge.yaml.
 
-    Data_config.yaml stays.
+    Its data_config.yaml stays.
 
     The tasks come last: without them it counts as an older project, and this is run again.
     """
     place = ProjectLocation(projects.check_project_name(name), root)
     if not place.is_older:
-        raise SemError(f"{name} is no project of the older layout", "leave --from-older out")
+        raise SemError(f"{name} is not a project of the older layout", "leave --from-older out")
     written = template_settings(name, "qa", base_model)
     if (place.folder("configs") / projects.OLDER_FILES[0]).is_file():
         del written["forge.yaml"]
@@ -96,7 +96,7 @@ def _refuse_existing(place: ProjectLocation) -> None:
         held = [path for path in folder.rglob("*") if not path.is_dir()]
         if held:
             raise SemError(
-                f"{folder} holds {len(held)} files of no project, first {held[0].name!r}",
+                f"{folder} holds {len(held)} files of no known project, first {held[0].name!r}",
                 "move them away, and bring documents in with `opensem-cli add-data` afterwards",
             )
 
@@ -105,7 +105,7 @@ def _exists(place: ProjectLocation) -> SemError:
     hint = f"choose another name, or `opensem-cli delete {place.name}` first"
     if place.is_older:
         hint = f"add what it lacks with `opensem-cli new {place.name} --from-older`"
-    return SemError(f"{place.folder('configs')} is there already", hint)
+    return SemError(f"{place.folder('configs')} already exists", hint)
 
 
 def _build(place: ProjectLocation, written: dict[str, str]) -> Path:

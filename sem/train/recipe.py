@@ -9,7 +9,7 @@ from sem.core.project import Project
 
 def _rate(value: float) -> None:
     if not 0 < value < 1:
-        raise SemError(f"learning_rate {value}", "0 < rate < 1")
+        raise SemError(f"learning_rate {value}", "write a number above 0 and below 1")
 
 
 def _positive(name: str, value: float, zero: bool = False) -> None:
@@ -71,7 +71,7 @@ class Pretrain:
         if self.block_tokens < 8:
             raise SemError(f"pretrain.block_tokens {self.block_tokens}", "use 8 or more")
         if not 0 <= self.held_out < 1:
-            raise SemError(f"pretrain.held_out {self.held_out}", "a share, 0 <= x < 1")
+            raise SemError(f"pretrain.held_out {self.held_out}", "write a share from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.effective_batch % self.micro_batch:
             raise SemError(
-                f"effective_batch {self.effective_batch} is no multiple of "
+                f"effective_batch {self.effective_batch} is not a multiple of "
                 f"micro_batch {self.micro_batch}",
                 "choose micro_batch so that it divides effective_batch",
             )
@@ -178,7 +178,7 @@ class Recipe:
         if self.keep_checkpoints < 2:
             raise SemError(
                 f"keep_checkpoints {self.keep_checkpoints}",
-                "keep 2 or more: the older one is there while the newer is written",
+                "keep 2 or more: the older one stays while the newer is written",
             )
         _rate(self.learning_rate)
         for name, weight in self.task_weights.items():

@@ -57,7 +57,7 @@ def test_an_override_wins_and_reaches_below(tmp_path: Path) -> None:
         ("inner: {rank: many}", "inner.rank: Input should be a valid integer"),
         ("rate: .nan", "rate: Input should be a"),
         ("a: 1\na: 2", "'a' appears twice"),
-        ("a: &x [1]\nb: *x", "aliases are not read"),
+        ("a: &x [1]\nb: *x", "aliases are not supported"),
         ("- 1\n- 2", "holds no settings"),
         ("a: [1", "not usable YAML"),
         ("a: !!python/object/apply:os.system ['true']", "not usable YAML"),

@@ -84,7 +84,10 @@ def test_older_spellings_are_read(values: object, made: SlotSpec) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"similarity": "exact", "level": "substring"}, "level and similarity differ"),
+        (
+            {"similarity": "exact", "level": "substring"},
+            "level 'substring' and similarity 'exact' differ",
+        ),
         ({"level": "numeric"}, "did you mean 'numeric_tol'?"),
         ({"tolerance": -1}, "slot tolerance -1.0 is negative"),
         ({"relative": -0.1}, "slot relative -0.1 is negative"),

@@ -72,9 +72,9 @@ def test_an_unknown_or_changed_key_is_refused_with_its_fingerprint(tmp_path, ser
     with pytest.raises(SemError) as caught:
         far.ask("touch canary")
 
-    kind = "another one than before" if target == "other" else "not known here"
+    kind = "differs from the known one" if target == "other" else "is not known here"
     where = f"[127.0.0.1]:{failing.port} shows {failing.fingerprint()}"
-    assert caught.value.message == f"far: its host key is {kind}: {where}"
+    assert caught.value.message == f"far: its host key {kind}: {where}"
     scan = f"ssh-keyscan -t ed25519 -p {failing.port} 127.0.0.1 >> ~/.ssh/known_hosts"
     assert scan in caught.value.hint
     assert ("ssh-keygen -R" in caught.value.hint) == (target == "other")
@@ -119,7 +119,7 @@ def test_a_key_that_the_host_does_not_take_is_said(tmp_path, servers):
     with pytest.raises(SemError) as caught:
         far.ask("true")
 
-    assert caught.value.message == "far: it does not let us in"
+    assert caught.value.message == "far: it refuses the login"
 
 
 HOSTILE = [
@@ -137,7 +137,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("host", HOSTILE)
 def test_what_ssh_could_read_as_something_else_is_no_host(host):
-    with pytest.raises(SemError, match=r"is no \[user@\]host"):
+    with pytest.raises(SemError, match=r"is not \[user@\]host"):
         ssh.check_host(host)
 
 

@@ -39,7 +39,7 @@ def split(**keys: object) -> dict[str, object]:
         ({"rubric": {"slots": {"price": {"level": "numeric"}}}}, "did you mean 'numeric_tol'?"),
         ({"eval_split": split(train_ratio=0.8)}, "names 1 of 3 ratios"),
         ({"eval_split": split(train_ratio=0.8, val_ratio=0.1, test_ratio=0.2)}, "do not add up"),
-        ({"eval_split": {"strategy": "domain"}}, "v1 knows only 'random'"),
+        ({"eval_split": {"strategy": "domain"}}, "write 'random'"),
         ({"example": {"input_text": "x", "output_json": {"title": 1, "price": 2}}}, "breaks io"),
     ],
 )

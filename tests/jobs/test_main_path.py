@@ -117,7 +117,7 @@ BAD = [
     (("eval_generate", "--sem", "toy", "--split", "tset"), "split 'tset' is not evaluated"),
     (("eval_generate", "--sem", "toy", "--run", "zzz"), "no run 'zzz'"),
     (("eval_report", "--sem", "toy"), "no finished run"),
-    (("train_prepare", "--sem", "toy", "--snapshot", "vx"), "snapshot 'vx' is no version"),
+    (("train_prepare", "--sem", "toy", "--snapshot", "vx"), "snapshot 'vx' is not a version"),
     (("train_prepare", "--sem", "toy", "--set", "train.rnk=1"), "unknown key 'rnk'"),
     (("train_run", "--sem", "toy"), "no prepared run"),
     (("package_export", "--sem", "toy"), "no finished run"),

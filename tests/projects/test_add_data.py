@@ -80,7 +80,7 @@ def test_the_same_bytes_are_taken_once_and_others_need_replace(place, page):
     with pytest.raises(SemError) as caught:
         add_data.copy_documents(place, [page])
     assert str(caught.value) == (
-        f"{place.raw / 'page.md'} is there with other content\n"
+        f"{place.raw / 'page.md'} already exists with different content\n"
         "       add --replace, or rename the new one"
     )
     assert there(place) == {"page.md": "# Page\n"}
@@ -109,7 +109,7 @@ def test_other_names_and_kinds_are_refused_and_nothing_comes_in(place, page, tmp
     odd.parent.mkdir()
     odd.write_bytes(b"x")
 
-    with pytest.raises(SemError, match="no forge reads|is no usable file name"):
+    with pytest.raises(SemError, match="no forge reads|is not a usable file name"):
         add_data.copy_documents(place, [page, odd])
 
     assert there(place) == {}
@@ -125,7 +125,7 @@ def test_links_pipes_and_missing_files_are_refused(place, page, tmp_path):
         link: "is a link",
         pipe: "no such file",
         tmp_path / "gone.md": "no such file",
-        folder: "no file of a known kind in it",
+        folder: "holds no file of a known kind",
         tmp_path / ".." / "gone": "no forge reads",
     }
     for path, message in cases.items():
@@ -151,7 +151,7 @@ def test_a_target_that_is_a_link_is_not_written_through(place, page, tmp_path):
     precious = files.write_file(tmp_path / "precious.md", "precious")
     (place.raw / "page.md").symlink_to(precious)
 
-    with pytest.raises(SemError, match="no plain file"):
+    with pytest.raises(SemError, match="not a plain file"):
         add_data.copy_documents(place, [page], replace=True)
 
     assert precious.read_text() == "precious"
@@ -172,7 +172,7 @@ def test_a_target_below_a_linked_folder_is_refused(place, tmp_path):
 def test_two_files_of_one_name_are_refused(place, page, tmp_path):
     other = files.write_file(tmp_path / "other" / "page.md", "x")
 
-    with pytest.raises(SemError, match="have one name"):
+    with pytest.raises(SemError, match="have the same name"):
         add_data.copy_documents(place, [page, other])
 
     assert there(place) == {}

@@ -118,12 +118,14 @@ def test_a_project_of_its_own_has_its_folders(tmp_path):
 def test_what_is_there_is_not_overwritten(tmp_path):
     new.create_from_template(tmp_path, "rust")
 
-    with pytest.raises(SemError, match="configs/rust is there already"):
+    with pytest.raises(SemError, match="configs/rust already exists"):
         new.create_from_template(tmp_path, "rust")
 
     (tmp_path / "data" / "left" / "raw").mkdir(parents=True)
     (tmp_path / "data" / "left" / "raw" / "a.md").write_text("a")
-    with pytest.raises(SemError, match=r"data/left holds 1 files of no project, first 'a.md'"):
+    with pytest.raises(
+        SemError, match=r"data/left holds 1 files of no known project, first 'a.md'"
+    ):
         new.create_from_template(tmp_path, "left")
     assert not (tmp_path / "configs" / "left").exists()
 
@@ -210,7 +212,7 @@ def test_an_older_project_is_completed_in_place_and_keeps_its_files(older):
     assert forge_config.load_forge_config(made).settings.params["chunks"] == {"max_chars": 5000}
     assert (made.configs / "data_config.yaml").read_text() == OLDER
     assert (older / "data" / "old" / "raw" / "a.md").read_text() == "# A\n"
-    with pytest.raises(SemError, match="old is no project of the older layout"):
+    with pytest.raises(SemError, match="old is not a project of the older layout"):
         new.complete_older(older, "old")
 
 

@@ -11,7 +11,11 @@ from sem.jobs import load_jobs
     [
         ("golden.add", ["--question", "Who?"], "--question without --answer"),
         ("golden.add", ["--answer", "Me."], "give a file, or --question and --answer"),
-        ("golden.check", ["--language", "klingon"], "--language: 'klingon' is no ISO 639-1 code"),
+        (
+            "golden.check",
+            ["--language", "klingon"],
+            "--language: 'klingon' is not an ISO 639-1 code",
+        ),
         ("forge.teacher", ["--rows", "0"], "--rows 0"),
         ("forge.run", ["--limit", "-1", "--sem", "demo"], "--limit -1"),
     ],

@@ -36,7 +36,7 @@ def read_variant_facts(path: Path, frozen: Snapshot, what: str, command: str) ->
     """Return the facts of `path`, which holds `what` of snapshot `frozen` and was made by
     `command`.
 
-    SemError when it is not there, changed on disk, or belongs to other rows.
+    Raise SemError when it is not there, changed on disk, or belongs to other rows.
     """
     if not path.with_suffix(".json").exists():
         raise SemError(f"{path.name}: no {what} of {frozen.name}", f"make them with `{command}`")
@@ -90,7 +90,8 @@ class VariantOptions:
         for name in self.kinds:
             if name not in page_edits.KINDS:
                 raise SemError(
-                    f"no kind of variant {name!r}", suggest_nearest_name(name, page_edits.KINDS)
+                    f"unknown kind of variant {name!r}",
+                    suggest_nearest_name(name, page_edits.KINDS),
                 )
         if self.each < 1:
             raise SemError(f"{self.each} variants of each row", "ask for 1 or more")

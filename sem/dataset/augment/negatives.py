@@ -2,7 +2,7 @@
 
     {"price":12.5,"sku":"A1"}   ->   {"price":125.0,"sku":"A1"}   factor_ten, price
 
-A row's own `negative_examples` are taken first. Each is checked to be wrong: it is no JSON, or its
+A row's own `negative_examples` are taken first. Each is checked to be wrong: not JSON, or its
 value differs from the reference by more than a spelling, and no reference of the set has its text.
 They are the *rejected* side of a pair and never a target: nothing reads them as examples.
 """

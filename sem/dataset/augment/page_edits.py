@@ -157,7 +157,7 @@ MOST_TRIES = 12
 
 @dataclass(frozen=True)
 class EditablePage:
-    """The source of one page, its reference and its language; a text that is no HTML is one."""
+    """The source of one page, its reference and its language; a text that is not HTML is one."""
 
     source: str
     reference: Any

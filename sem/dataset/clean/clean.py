@@ -148,9 +148,9 @@ def _spill(
     tally: CleaningTally,
     settings: Clean,
 ) -> None:
-    """Write what each row became as it comes.
+    """Write each row in arrival order.
 
-    Where it is, and what decides about it, to `index`.
+    `index` takes its place in the file and what decides about it.
     """
     offset, blank = 0, near_duplicates.empty_sketch(settings.near.threshold)
     with (folder / SPILL).open("wb") as spill, (folder / SKETCHES).open("wb") as keys:

@@ -27,8 +27,7 @@ def drop_clean_rows(
 
     clean.json keeps saying that it is the cleaning of the store when it said so of the store with
     the hash `store_before`. `clean_before` tells a clean set that a killed takedown had filtered
-    from
-    one that was changed by hand: that one loses its clean.json, and has to be made anew.
+    from one that was changed by hand: that one loses its clean.json, and has to be made anew.
     """
     folder = project.processed
     path, facts_path = folder / clean.NAME, folder / clean.FACTS
@@ -85,7 +84,7 @@ def find_new_cluster_heads(paths: Iterable[Path], names: Set[str]) -> dict[str, 
 def relink_cluster(row: dict[str, Any], line: bytes, near: dict[str, str]) -> bytes:
     """Return `line`, which holds `row`.
 
-    Written anew only when its cluster is named otherwise now.
+    It is written again only when its cluster has a new name.
     """
     head = (row.get("meta") or {}).get("near")
     if head not in near:

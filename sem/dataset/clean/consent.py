@@ -94,7 +94,7 @@ def _word(text: str) -> str:
 def normalise_licence(text: str) -> str:
     """Return `text` as SPDX spells identifiers, in lower case.
 
-    `CC BY 4.0` and `cc-by-4.0` are one.
+    `CC BY 4.0` and `cc-by-4.0` become the same.
     """
     return re.sub(r"[\s_/]+", "-", text.strip().casefold())
 
@@ -128,7 +128,7 @@ def consent_refusal_reason(meta: dict[str, Any], policy: Consent, today: str) ->
 
 def _is_past(expires: str, today: str) -> bool:
     if not today:
-        raise SemError("consent_expires cannot be judged: no date was given", "give the date")
+        raise SemError("consent_expires cannot be checked without a date", "pass today's date")
     return expires < today
 
 

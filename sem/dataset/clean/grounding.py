@@ -76,7 +76,7 @@ class SearchableText:
 def groundable_text(page: str) -> SearchableText:
     """Return `page` as markup and as text: attributes count, and words that tags cut in two.
 
-    Code does not count: `90` in the name of a script file is no evidence for a cooking time.
+    Code does not count: `90` in the name of a script file is not evidence for a cooking time.
     """
     page = _without_code(page)
     plain = html.unescape(TAGS.sub("", page))
@@ -132,9 +132,9 @@ def scalar_leaves(reference: Any) -> Iterator[tuple[str, Any]]:
 
 
 def measure_survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
-    """Per slot of `reference`.
+    """Count the slots of `reference` by where their values are found.
 
-    Values, found in `page`, found in `page` and in `text`, found in `text`.
+    For each slot: values, found in `page`, found in `page` and in `text`, found in `text`.
     """
     before, after = groundable_text(page), SearchableText(text)
     counts: dict[str, list[int]] = {}

@@ -35,9 +35,9 @@ CHUNK = 256
 
 
 def choose_band_shape(threshold: float) -> tuple[int, int]:
-    """Return how many bands of how many minima.
+    """Return the number of bands and the number of minima in each.
 
-    The widest that see SEEN of the pairs at `threshold`.
+    They are the widest that find the share SEEN of the pairs at `threshold`.
     """
     for count, width in SHAPES:
         if 1 - (1 - threshold**width) ** count >= SEEN:

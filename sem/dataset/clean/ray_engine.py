@@ -50,7 +50,7 @@ def _started(plan: CleaningPlan, address: str | None) -> Any:
         import ray.data
     except ImportError as error:
         raise SemError(
-            f"--engine ray: {error}", "install the extra: pip install 'sem[cluster]'"
+            f"--engine ray: {error}", "install the extra: pip install 'opensem[cluster]'"
         ) from error
     import logging
 

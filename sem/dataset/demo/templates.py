@@ -274,7 +274,7 @@ def meta_price(v: View) -> Body:
 def wordpress(v: View) -> Body:
     """Return a plug-in shop on a blog system.
 
-    Del and ins, product_meta, wrapped currency symbols.
+    It uses del and ins, product_meta and wrapped currency symbols.
     """
     w = v.words
     bdi = '<span class="woocommerce-Price-amount amount"><bdi>{}</bdi></span>'

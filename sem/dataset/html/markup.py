@@ -111,7 +111,7 @@ def _linked_data(source: str, counts: dict[str, int]) -> Iterator[tuple[str, str
 
 
 def _repaired(source: str) -> Any:
-    """Return the value of `source`, which is no JSON.
+    """Return the value of `source`, which is not JSON.
 
     Trailing commas, comments, raw line breaks, …
     """
@@ -260,7 +260,7 @@ def _template(lines: Sequence[PageLine]) -> str:
 
 
 def _plain(value: str, budgets: Sequence[PageBudget], options: TaskOptions) -> Simplified:
-    """Text that is no HTML: spaces are normalised; over a budget its lines are ranked too."""
+    """Text that is not HTML: spaces are normalised; over a budget its lines are ranked too."""
     output = text.normalise_text(value)
     report = {"over_budget": 0, "pruned_lines": 0, "cut_lines": 0}
     if not all(budget.holds([output]) for budget in budgets):

@@ -81,7 +81,7 @@ END = b"PK\x05\x06"
 def unpack_chunk(path: Path) -> Iterator[tuple[Path, int]]:
     """The DuckDB file inside the ZIP at `path`, unpacked, and its rows as the sidecar counts them.
 
-    SemError when the archive is not exactly a chunk, unpacks beyond what it says, or holds
+    Raise SemError when the archive is not exactly a chunk, unpacks beyond what it says, or holds
     another number of rows than its sidecar.
     """
     _check_listing(path)
@@ -118,7 +118,7 @@ def _check_listing(path: Path) -> None:
     listing = int.from_bytes(tail[start + 12 : start + 16], "little") if start >= 0 else 0
     if listing > MAX_LISTING:
         raise SemError(
-            f"{path}: its list of entries takes {listing:,} bytes",
+            f"{path}: its list of entries is {listing:,} bytes long",
             "a chunk holds llm_training_chunk_<ts>.duckdb and .json, nothing else",
         )
 
@@ -129,7 +129,7 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, zip
     names = [entry.filename for entry in archive.infolist()]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise SemError(f"{path}: entry {twice!r} is there twice", "make the chunk anew")
+        raise SemError(f"{path}: entry {twice!r} appears twice", "export the chunk again")
     entries = {entry.filename: entry for entry in archive.infolist()}
     stores = [name for name in names if CHUNK.fullmatch(name)]
     sidecar = stores[0].removesuffix(".duckdb") + ".json" if stores else ""
@@ -140,8 +140,8 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> tuple[zipfile.ZipInfo, zip
         )
     if entries[sidecar].file_size > MAX_SIDECAR:
         raise SemError(
-            f"{path}: the sidecar takes {entries[sidecar].file_size:,} bytes",
-            "it holds row counts",
+            f"{path}: the sidecar is {entries[sidecar].file_size:,} bytes long",
+            "it should hold row counts only: fetch the chunk again",
         )
     return entries[stores[0]], entries[sidecar]
 
@@ -156,7 +156,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         )
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise SemError(
-            f"{path}: entry {entry.filename!r} is packed by method {entry.compress_type}",
+            f"{path}: entry {entry.filename!r} is compressed with method {entry.compress_type}",
             "chunks are stored or deflated: pack it again",
         )
     if entry.file_size > MAX_UNPACKED or (
@@ -164,7 +164,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     ):
         raise SemError(
             f"{path}: entry {entry.filename!r} unpacks to {entry.file_size:,} bytes",
-            "unpack it yourself if you trust it",
+            "if you trust it, unpack it yourself",
         )
 
 
@@ -198,5 +198,5 @@ def _sidecar_count(path: Path, data: bytes) -> int:
             if isinstance(count, int) and not isinstance(count, bool):
                 return count
     raise SemError(
-        f"{path}: the sidecar names no row count", f"it has one of {', '.join(SIDECAR_COUNTS)}"
+        f"{path}: the sidecar names no row count", f"it needs one of {', '.join(SIDECAR_COUNTS)}"
     )

@@ -65,7 +65,7 @@ class Feed:
             summary = "; ".join(f"{i.path.name}: {i.error.message}" for i in failed[:3] if i.error)
             raise SemError(
                 f"{len(failed)} of {len(self.items)} files were not imported: {summary}"[:1_000],
-                "the others are in; run the same command again when these are whole",
+                "the others are imported; run the same command again when these are complete",
             )
 
 
@@ -100,7 +100,7 @@ def import_feed(
 def expand_folders(paths: Iterable[Path], notes: Counter[str]) -> Iterator[Path]:
     """Yield every file of `paths`.
 
-    Of a folder its .zip files, in order of the times in their names.
+    A folder yields its .zip files, ordered by the times in their names.
     """
     for path in paths:
         if not path.is_dir():
@@ -112,7 +112,10 @@ def expand_folders(paths: Iterable[Path], notes: Counter[str]) -> Iterator[Path]
             f"not a chunk: {entry.name[:80]!r}" for entry in inside if entry not in chunks
         )
         if not chunks:
-            raise SemError(f"{path}: no chunk in this folder", "chunks are .zip; name a file")
+            raise SemError(
+                f"{path}: no chunk in this folder",
+                "chunks are .zip files; for another kind, name the file itself",
+            )
         yield from chunks
 
 
@@ -175,7 +178,7 @@ def _import(
 
 
 def _remembered(options: ImportOptions) -> dict[str, Any]:
-    """Return what of `options` decides which rows a chunk gives and how they are called."""
+    """Return the part of `options` that decides which rows a chunk gives, and their names."""
     return {
         name: value
         for name, value in asdict(options).items()

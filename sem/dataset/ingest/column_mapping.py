@@ -23,7 +23,10 @@ PATIENCE = 1_000
 
 
 def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """{ours: theirs} of `pairs` written OURS=THEIRS; raise SemError when ours is no field here."""
+    """Return {ours: theirs} of `pairs`, each written OURS=THEIRS.
+
+    Raise SemError when OURS is not a field.
+    """
     columns = {}
     for pair in pairs:
         ours, equals, theirs = pair.partition("=")
@@ -31,10 +34,10 @@ def parse_column_pairs(pairs: Sequence[str]) -> dict[str, str]:
             raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write both names")
         if ours not in NAMES and not ours.startswith(f"{META}."):
             raise SemError(
-                f"--map {pair!r}: no field {ours!r} here", suggest_nearest_name(ours, NAMES)
+                f"--map {pair!r}: unknown field {ours!r}", suggest_nearest_name(ours, NAMES)
             )
         if ours in columns:
-            raise SemError(f"--map names {ours!r} twice", "a field has one source")
+            raise SemError(f"--map names {ours!r} twice", "leave one out: a field has one source")
         columns[ours] = theirs
     return columns
 
@@ -44,7 +47,7 @@ def map_columns(
 ) -> Iterator[Row]:
     """Yield `rows` with `columns` under our names; the rest stays as it is called.
 
-    SemError when a column is in none of the first `patience` rows.
+    Raise SemError when a column is in none of the first `patience` rows.
     """
     if not columns:
         yield from rows

@@ -103,7 +103,7 @@ def _header(names: list[str], path: Path) -> list[str]:
 class _Lines:
     """Decoded lines of `file` with the number of the one handed out last.
 
-    A line that holds a byte that is no text is handed out, too: it may be the middle of a cell.
+    A line that holds a byte that is not text is handed out, too: it may be the middle of a cell.
     What it spoils is the record, whole.
     """
 

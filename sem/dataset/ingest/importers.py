@@ -77,7 +77,7 @@ def rows_of_records(
 
 
 def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
-    """Return the row in `record`; ValueError when a value is no JSON."""
+    """Return the row in `record`; ValueError when a value is not JSON."""
     record = {name: plain_value(value) for name, value in record.items()}
     values = {
         name: next((record[s] for s in spellings if record.get(s) is not None), None)
@@ -104,7 +104,7 @@ def from_record(record: dict[str, Any], typed: bool = False) -> RawRow:
 def as_stored(row: RawRow) -> RawRow:
     """Return a row of another store as this one can hold it.
 
-    Its columns may be text: an answer that is no JSON becomes a JSON string, for cleaning to
+    Its columns may be text: an answer that is not JSON becomes a JSON string, for cleaning to
     judge, as it does from any other kind of file.
     """
     return replace(
@@ -298,7 +298,7 @@ def prepare_source_rows(
     if not path.is_file():
         raise SemError(f"{path}: no such file", "check the path")
     if not path.stat().st_size:
-        raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
+        raise SemError(f"{path}: the file is empty", "copy it again, or export it again")
 
     def refuse(name: str, reason: str) -> None:
         result.rejects[reason] += 1

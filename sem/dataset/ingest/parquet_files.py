@@ -76,12 +76,12 @@ def _check_rows(connection: Any, path: Path, columns: int, limit: int) -> None:
     if not 0 <= size <= limit:
         raise SemError(
             f"{path}: unpacks to {int(size):,} bytes from {path.stat().st_size:,}",
-            "read it yourself if you trust it, and write the rows as JSON lines",
+            "if you trust it, convert it to JSON lines yourself",
         )
     if not 0 <= rows * max(1, columns) * CELL <= limit:
         raise SemError(
             f"{path}: says {rows:,} rows of {columns} columns in {path.stat().st_size:,} bytes",
-            "read it yourself if you trust it, and write the rows as JSON lines",
+            "if you trust it, convert it to JSON lines yourself",
         )
 
 
@@ -107,7 +107,7 @@ def _check_vectors(connection: Any, path: Path, columns: Any) -> None:
     if most > MOST_VECTOR:
         raise SemError(
             f"{path}: {VECTOR:,} of its rows take {int(most):,} bytes",
-            "write the rows as JSON lines, which are read one by one",
+            "convert it to JSON lines, which are read one by one",
         )
 
 
@@ -120,7 +120,7 @@ def _weighed(
         if budget < 0:
             raise SemError(
                 f"{path}: unpacks to more than {MAX_RATIO} times its size",
-                "read it yourself if you trust it, and write the rows as JSON lines",
+                "if you trust it, convert it to JSON lines yourself",
             )
         yield dict(zip(names, row, strict=True))
 

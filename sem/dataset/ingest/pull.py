@@ -121,9 +121,9 @@ class RemoteFiles:
         return sorted(self._ask(ZIPS, path).splitlines())
 
     def blocks(self, path: str, offset: int, length: int) -> Iterator[bytes]:
-        """Yield the bytes of `path` from `offset`, `length` at most.
+        """Yield the bytes of `path` from `offset`, at most `length`.
 
-        Cut when the line ends before them.
+        Raise ConnectionCutError when the connection ends before them.
         """
         argv = self._far.argv(BLOCKS, path, str(offset + 1), str(length))
         with subprocess.Popen(
@@ -159,9 +159,9 @@ class RemoteFiles:
 
 
 def parse_source(source: str, config: str | None) -> tuple[LocalFiles | RemoteFiles, str]:
-    """Return the place and the path in `source`.
+    """Return the host (or None) and the path in `source`.
 
-    `[user@]host:/path`, as scp reads it, or a path here.
+    `source` is `[user@]host:/path`, as scp reads it, or a local path.
     """
     host, colon, path = source.partition(":")
     if not colon or "/" in host or Path(source).exists():
@@ -230,7 +230,7 @@ def copy_source(
             changed = error
     raise SemError(
         f"{source}: changed during each of {tries} copies: {changed.message}",
-        "pull when its writer pauses, or pull chunks; nothing here was changed",
+        "pull while its writer pauses, or pull chunks; nothing here was changed",
     ) from changed
 
 
@@ -387,7 +387,7 @@ def pull_source(
     """Fetch `source` (`[user@]host:/path` or a path) and import it into `project`'s store.
 
     `replaces`: the rows of the source become the store, also when rows here are not among them.
-    SemError when the source cannot be had whole; a partial file waits for the next call.
+    Raise SemError when the source cannot be had whole; a partial file waits for the next call.
     """
     place, path = parse_source(source, config)
     folder = project.store.parent / INCOMING

@@ -37,7 +37,7 @@ class JsonTextStream:
         self._start = self._at = 0
 
     def starts_list(self) -> bool:
-        """Return whether the first character that is no space opens a list."""
+        """Return whether the first character that is not a space opens a list."""
         while not self._held.strip(SPACE) and self._more():
             pass
         return self._held.lstrip(SPACE).startswith("[")
@@ -50,7 +50,7 @@ class JsonTextStream:
         return self._held.lstrip("\ufeff")
 
     def elements(self, reporter: Any) -> Iterator[tuple[str, Any]]:
-        """(place, value) of each element; one that is no strict JSON goes to `reporter`.refuse."""
+        """Yield (place, value) of each element; `reporter` refuses one that is not strict JSON."""
         self._start = self._held.index("[") + 1
         number, closed = 0, False
         while not closed:
@@ -126,7 +126,7 @@ class JsonTextStream:
     def _fault(self, why: str) -> SemError:
         return SemError(
             f"{self._path}: not JSON: {why}",
-            "large sets are JSON lines: one row a line, in .jsonl",
+            "write large sets as JSON lines: one row per line, in .jsonl",
         )
 
 
@@ -185,7 +185,7 @@ class _CappedFile:
         if self._budget < 0:
             raise SemError(
                 f"{self._path}: unpacks to more than {MAX_RATIO} times its size",
-                "unpack it yourself if you trust it",
+                "if you trust it, unpack it yourself",
             )
         return data
 
@@ -239,5 +239,6 @@ def _whole(text: str, path: Path) -> Any:
         return jsonio.parse_json(text)
     except ValueError as error:
         raise SemError(
-            f"{path}: not JSON: {error}", "large sets are JSON lines: one row a line, in .jsonl"
+            f"{path}: not JSON: {error}",
+            "write large sets as JSON lines: one row per line, in .jsonl",
         ) from error

@@ -47,11 +47,11 @@ def parse_person(text: str) -> Person:
     if digits and not WORD.search(text):
         if len(digits) >= LEAST_DIGITS:
             return Person("phone", digits[-SAME_DIGITS:])
-        raise SemError(f"--person {text!r}: a number of {len(digits)} digits", "write it in full")
+        raise SemError(f"--person {text!r}: only {len(digits)} digits", "write it in full")
     words = [_folded(word) for word in WORD.findall(text)]
     if len(words) < 2:
         raise SemError(
-            f"--person {text!r} is no e-mail address, phone number or full name",
+            f"--person {text!r} is not an e-mail address, a phone number or a full name",
             "write a first and a last name: one word is many people",
         )
     return Person("name", " ".join(sorted(words)))

@@ -43,7 +43,7 @@ TOKEN = re.compile(r"(?<![^\W_])[^\W_]{7,34}(?![^\W_])")
 SHORTEST_NAME = 3
 # Digits of an answer inside a longer find that keep the find.
 MIN_ANSWER = 5
-WORDS = ("email", "name")  # what is no number
+WORDS = ("email", "name")  # what is not a number
 Key = tuple[str, str]
 
 
@@ -113,7 +113,7 @@ def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str)
     for region in policy.regions:
         if not is_country(region):
             raise SemError(
-                f"{where}: pii.regions: {region!r} is no country with telephone numbers",
+                f"{where}: pii.regions: {region!r} is not a country with telephone numbers",
                 "write ISO 3166 codes, as [DE, US]",
             )
 
@@ -208,7 +208,7 @@ class _PiiRow:
         return self._action(span) != "keep"
 
     def _settle(self, value: Any, spans: list[PiiSpan], spans_by_key: dict[Key, PiiSpan]) -> None:
-        """Remember what of `value` is redacted; `spans_by_key` are from the whole row."""
+        """Record which parts of `value` are redacted; `spans_by_key` are from the whole row."""
         if isinstance(value, str):
             spans = merge_spans(spans, _again(value, spans_by_key))
         acting = []

@@ -318,7 +318,7 @@ def _blank(size: int) -> str:
 
 
 def merge_spans(spans: list[PiiSpan], new_spans: Iterator[PiiSpan]) -> list[PiiSpan]:
-    """Return `spans` and what of `new_spans` does not overlap it, in order."""
+    """Return `spans` and those of `new_spans` that do not overlap them, in order."""
     ranked = [(span.start, 0, span) for span in spans]
     ranked += [(span.start, 1, span) for span in new_spans]
     merged: list[tuple[int, PiiSpan]] = []

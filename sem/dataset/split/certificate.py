@@ -23,9 +23,9 @@ KINDS = ("exact", "near", "source", "site", "domain", "template", "answer")
 
 
 def leak_keys(example: Example) -> dict[str, str]:
-    """For each of KINDS what `example` shares with those it is tied to.
+    """Return for each of KINDS what `example` shares with the examples it is tied to.
 
-    Absent where it has none.
+    A kind is absent where nothing is shared.
     """
     keys = {
         "exact": dedupe.digest_text(example.input_text).hex(),
@@ -213,7 +213,7 @@ def enforce_certificate(facts: dict[str, Any], leaks: Leaks) -> None:
                 a, b, _ = counted["pairs"][0]
                 raise SemError(
                     f"{between} share {NAMES[kind]}: {counted['keys']} times, as {a!r} and {b!r}",
-                    f"set split.leaks.{kind} to repair, or to report if it is no leak here",
+                    f"set split.leaks.{kind} to repair, or to report if it is not a leak here",
                 )
 
 

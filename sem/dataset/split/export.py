@@ -15,7 +15,7 @@ def check_export_form(form: str) -> str:
     """Return `form` when it is one that can be written; SemError otherwise."""
     if form not in conversations.FORMS:
         raise SemError(
-            f"--format {form!r} is none", suggest_nearest_name(form, conversations.FORMS)
+            f"--format {form!r} is unknown", suggest_nearest_name(form, conversations.FORMS)
         )
     return form
 
@@ -50,7 +50,7 @@ def write_export(project: Project, snapshot: Snapshot, part: str, form: str, out
     `fab dataset.import OUT` gives the same examples again.
     """
     if out.resolve().is_relative_to(project.processed.resolve()):
-        raise SemError(f"{out}: snapshots stand there", "write the export somewhere else")
+        raise SemError(f"{out}: this folder holds snapshots", "write the export somewhere else")
     check_export_form(form)
 
     def rows() -> Iterator[dict[str, Any]]:

@@ -94,7 +94,7 @@ class Snapshot:
         """Return the file of `part`."""
         if part not in splits.PARTS:
             raise SemError(
-                f"no part {part!r} in a snapshot", suggest_nearest_name(part, splits.PARTS)
+                f"a snapshot has no part {part!r}", suggest_nearest_name(part, splits.PARTS)
             )
         return self.folder / f"{part}.{self.name}.jsonl"
 
@@ -214,7 +214,7 @@ def snapshot_doubts(facts: dict[str, Any]) -> list[str]:
         rows, groups = facts["rows"][part], facts["groups"][part]
         if groups == 1 and rows > 1:
             doubts.append(
-                f"all {rows} rows of {part} are one group: they are no independent examples; see "
+                f"all {rows} rows of {part} are one group: they are not independent examples; see "
                 "split.group_by in dataset.yaml and the metadata key domain"
             )
         without = facts["domains"][part].get("", 0)
@@ -229,7 +229,7 @@ def snapshot_doubts(facts: dict[str, Any]) -> list[str]:
 def publish_part(temporary: Path, path: Path) -> None:
     """Give `temporary` its name, read-only; an existing file of that name is never replaced."""
     if path.exists():
-        raise SemError(f"{path} is there already", "move it away, then run again")
+        raise SemError(f"{path} already exists", "move it away, then run again")
     os.chmod(temporary, 0o444)
     # Under the lock of this project's snapshots.
     os.rename(temporary, path)
@@ -313,9 +313,8 @@ def latest_version(project: Project) -> int | None:
 
 
 def load_snapshot(project: Project, version: int | str | None = None) -> Snapshot:
-    """Return the snapshot `version` (3, '3', 'v3'.
-
-    Default the newest), verified against the ledger.
+    """Return the snapshot `version` (3, '3', 'v3'; default: the newest), verified against the
+    ledger.
     """
     versions = snapshot_versions(project)
     if not versions:

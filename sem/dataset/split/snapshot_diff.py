@@ -24,7 +24,7 @@ EXAMPLES = 5  # of each changed slot
 NAMED = 20
 # Characters of a value in an example.
 SHOWN = 120
-# The slot of a reference that is no object.
+# The slot of a reference that is not an object.
 WHOLE = "answer"
 KINDS = ("same", "added", "removed", "moved", "changed")
 Count = Callable[[str], int]
@@ -123,7 +123,7 @@ def _part(frozen: Snapshot, part: str) -> Iterator[tuple[str, str, Row]]:
     for row in files.read_rows(frozen.path(part)):
         if row["id"] < last:
             raise SemError(
-                f"{frozen.path(part)}: {row['id']!r} stands after {last!r}",
+                f"{frozen.path(part)}: {row['id']!r} comes after {last!r}",
                 "parts are sorted by id: restore the file, or cut a new snapshot",
             )
         last = row["id"]

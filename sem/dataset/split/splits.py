@@ -163,7 +163,7 @@ def _check(groups: Sequence[Group], parts: Sequence[str]) -> None:
     free = [group for group in groups if not group.is_held]
     if len(free) < len(groups) and "test" not in parts:
         raise SemError(
-            "eval_split.test_ratio is 0, but rows were tested on before",
+            "eval_split.test_ratio is 0, but earlier test rows must stay in test",
             "give test a ratio: what was tested on is never trained on",
         )
     short = len(parts) - len(free) - (len(free) < len(groups))
@@ -174,8 +174,8 @@ def _check(groups: Sequence[Group], parts: Sequence[str]) -> None:
         raise Insufficient(
             f"{rows} rows in {len(groups)} groups{held} cannot fill {len(parts)} parts "
             f"({', '.join(parts)}) without a group on two sides",
-            f"add examples of at least {short} more domains, or set split.group_by to source_id "
-            "or row, or what ties them under split.leaks to report, in dataset.yaml",
+            f"add examples of at least {short} more domains, or in dataset.yaml set "
+            "split.group_by to source_id or row, or its split.leaks entry to report",
         )
 
 
@@ -292,9 +292,10 @@ def _seed_tasks(
 def _seed_cost(
     group: Group, missing: set[str], counts: Counter[str], target: int, salt: str, few: bool
 ) -> tuple[float, float, float, bytes]:
-    """Return not too large, then rare tasks first, many at once, then by lot.
+    """Return the sort key of `group`: not too large, then rare tasks, then many at once, then by
+    lot.
 
-    With `few` most tasks.
+    With `few`, groups with the most tasks come first.
     """
     rarest = min((counts[task] for task in group.tasks & missing), default=0)
     oversize = max(0.0, group.size - max(1.0, target * LARGEST_SHARE))
@@ -364,7 +365,7 @@ def _shuffled(salt: str, name: str) -> bytes:
 
 
 def split_quality(cut: Cut, split: EvalSplit) -> dict[str, dict[str, float]]:
-    """Return of each part: rows off its target, and how alike its strata are to those of all rows.
+    """Return for each part the rows off its target and how like all rows its strata are.
 
     The likeness is 1 - the total variation distance of both distributions: 1.0 is the same.
     """

@@ -87,7 +87,7 @@ def import_outcome(where: str, old: Any, new: tuple[Any, ...], on_conflict: str)
         return "already_there"
     if on_conflict == "error":
         raise SemError(
-            f"{where}: id {new[0]!r} is there with other content",
+            f"{where}: id {new[0]!r} already exists with different content",
             "nothing was imported; choose with --on-conflict skip or --on-conflict replace",
         )
     return "skipped" if on_conflict == "skip" else "replaced"

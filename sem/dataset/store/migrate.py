@@ -72,7 +72,10 @@ class MigrationStep:
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in vars(self).values()) != 1:
-            raise SemError("a step is none or several of the four", "write one: - rename: {…}")
+            raise SemError(
+                "a step must be exactly one of rename, drop, add and map",
+                "write one: - rename: {…}",
+            )
 
     @property
     def kind(self) -> str:
@@ -142,7 +145,7 @@ def load_migrations(project: Project) -> dict[str, list[Migration]]:
         if targets != versions:
             raise SemError(
                 f"migrations of {task} lead to {targets}, not to {versions}",
-                "one file for each version, none left out, none twice",
+                "write one file for each version, without gaps or repeats",
             )
     return migrations
 

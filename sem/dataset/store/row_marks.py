@@ -16,7 +16,7 @@ from sem.dataset.html import words
 from sem.dataset.store import rows
 from sem.dataset.store.examples_table import RawRow
 
-# Letters and digits; a shorter input is no page that a digest could tell apart.
+# Letters and digits; a shorter input is not a page that a digest could tell apart.
 LEAST_PAGE = 64
 # Where the prompt names its address.
 HEAD = 4_000

@@ -15,7 +15,7 @@ from sem.dataset.config import TaskOptions
 from sem.dataset.html import words
 from sem.dataset.store.examples_table import RawRow
 
-# The one slot of a task whose output is no object.
+# The one slot of a task whose output is not an object.
 WHOLE = "(answer)"
 URL_LINE = re.compile(r"^\s*url:\s*(\S{4,2000})", re.I | re.M)
 LANGUAGE = re.compile(r"[a-z]{2,3}(?=$|[-_])")

@@ -12,7 +12,7 @@ from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 
 PROMPT = ("system_prompt", "instruction_template")
-# The slot of a task whose output is no object.
+# The slot of a task whose output is not an object.
 WHOLE = "answer"
 
 

@@ -199,7 +199,9 @@ def _check_table(connection: Any, path: Path, table: str) -> None:
     )
     if kinds.get(table) != "BASE TABLE":
         fault = f"is a {kinds[table]}" if table in kinds else "is missing"
-        raise SemError(f"{path}: table {table!r} {fault}", "a store holds one plain table of rows")
+        raise SemError(
+            f"{path}: table {table!r} {fault}", "name a store with one plain table of rows"
+        )
 
 
 def _as_text(column: str, kind: str) -> str:
@@ -256,7 +258,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
             way_out = "free space, then run again" if is_full else "correct that row"
             raise SemError(
                 f"{path}: not written: {' '.join(str(error).split())[:200]}",
-                f"the rows from before are all there; {way_out}",
+                f"the earlier rows are all still there; {way_out}",
             ) from error
         finally:
             connection.close()
@@ -335,7 +337,7 @@ def _write(connection: Any, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _misfit(connection: Any, rows: Sequence[tuple[Any, ...]]) -> str:
-    """Return the id of the first of `rows` with a value that is no JSON where JSON is stored."""
+    """Return the id of the first of `rows` with a value that is not JSON where JSON is stored."""
     import duckdb
 
     for row in rows:

@@ -48,7 +48,7 @@ def store_version(path: Path) -> int:
         connection.close()
     if version > CURRENT:
         raise SemError(
-            f"{path}: the store is of version {version}, this Sem knows {CURRENT}",
+            f"{path}: the store has version {version}, this Sem supports {CURRENT}",
             "use the Sem that wrote it, or a newer one",
         )
     return version

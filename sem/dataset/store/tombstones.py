@@ -111,7 +111,7 @@ def load_tombstones(project: Project) -> Tombstones:
         return Tombstones()
     if not key.exists():
         raise SemError(
-            f"{key}: no such file: what was taken down can no longer be told",
+            f"{key}: no such file: Sem can no longer tell what was taken down",
             "restore it from a backup: without it nothing may be imported",
         )
     digests: dict[str, set[str]] = defaultdict(set)

@@ -256,7 +256,7 @@ def overlapping_blocks(file: IO[bytes]) -> Iterator[bytes]:
     while block := file.read(BLOCK):
         total += len(block)
         if total > MOST_UNPACKED:
-            raise SemError(f"unpacks to more than {MOST_UNPACKED:,} bytes", "look at it yourself")
+            raise SemError(f"unpacks to more than {MOST_UNPACKED:,} bytes", "search it by hand")
         # Control characters end a text in binary files.
         yield (tail + block).translate(BREAKS)
         tail = block[-OVERLAP:]

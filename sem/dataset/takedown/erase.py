@@ -134,7 +134,7 @@ def _tables(connection: Any) -> list[tuple[str, str]]:
         "SELECT table_name, sql FROM duckdb_tables() WHERE database_name = 'old' ORDER BY 1"
     ).fetchall()
     if any('"' in name for name, _ in rows):
-        raise SemError(f"a table is called {rows!r}", "a store holds one plain table of rows")
+        raise SemError(f"a table name holds a quote: {rows!r}", "rename that table in the store")
     return rows
 
 

@@ -57,7 +57,7 @@ def parse_request(
     hosts = [rows.registered_domain(text) for text in domains]
     for text, host in zip(domains, hosts, strict=True):
         if not host:
-            raise SemError(f"--domain {text!r} is no domain", "write it as example.com")
+            raise SemError(f"--domain {text!r} is not a domain", "write it as example.com")
     targets = tuple(person.parse_person(text) for text in people)
     if any(person.mentions_person(reason, target) for target in targets):
         raise SemError(

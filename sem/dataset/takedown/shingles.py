@@ -110,7 +110,7 @@ class ShingleSet:
         return cls(hashes, step)
 
     def forget(self, text: str) -> None:
-        """Leave out the shingles of `text`: what says the same and stays is no trace."""
+        """Leave out the shingles of `text`: what says the same and stays is not a trace."""
         for folded in _readings(text):
             self._dead[self._places(hash_windows(folded))] = True
 

@@ -358,18 +358,18 @@ def run_takedowns(
         remove_stale_traces(project)
         plans = unfinished_takedowns(project)
         for plan in plans:
-            note(f"{plan.takedown}: was not finished, goes on")
+            note(f"{plan.takedown}: was interrupted, continuing")
             yield finish_takedown(project, plan, note)
         if ask.is_empty and not plans:
             raise SemError(
-                "nothing is named to take down",
+                "no rows to take down are named",
                 "name rows with --id, --source, --domain or --person",
             )
         if ask.is_empty:
             return
         plan, trace = plan_takedown(project, ask, at, _threshold(project))
         if not plan.names and is_taken_down(project, ask):
-            note("it was taken down before, and no row of it has come back")
+            note("it was taken down before, and none of its rows has come back")
             return
         begin_takedown(project, plan, trace)
         yield finish_takedown(project, plan, note)

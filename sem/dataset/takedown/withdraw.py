@@ -114,7 +114,7 @@ def _succeed(
     try:
         facts = snapshot.load_snapshot(project, old).facts
     except SemError as error:  # its content goes all the same
-        console.print_note(f"{error.message}: no successor is made of it")
+        console.print_note(f"{error.message}: it gets no successor")
         return
     version = (snapshot.latest_version(project) or 0) + 1
     paths = {part: _part(project, part, version) for part in splits.PARTS}

@@ -85,7 +85,7 @@ class AnswerFile:
     def made_on(self) -> list[dict[str, Any]]:
         """Return which machine answered from which row on.
 
-        `from_row`, `dtype`, `batch`, `machine`.
+        Each entry holds `from_row`, `dtype`, `batch` and `machine`.
         """
         recorded = self.recorded()
         older = {name: recorded[name] for name in ("dtype", "batch") if name in recorded}
@@ -141,7 +141,9 @@ def read_answers(path: Path) -> dict[str, Answer]:
         try:
             answers_by_id[row["id"]] = Answer(**row)
         except TypeError as error:
-            raise SemError(f"{path}:{number}: no answer row", "generate it again") from error
+            raise SemError(
+                f"{path}:{number}: not an answer row", "generate the answers again"
+            ) from error
     return answers_by_id
 
 
@@ -201,7 +203,10 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
         return None
     counts = [fields.get(name) or 0 for name in ("tokens_in", "tokens_out", "latency_ms")]
     if not all(isinstance(count, int) for count in counts):
-        raise SemError(f"{where}: tokens or latency_ms is no whole number", "correct the row")
+        raise SemError(
+            f"{where}: tokens or latency_ms is not a whole number",
+            "write whole numbers, or leave them out",
+        )
     candidate = text if isinstance(text, str) else jsonio.canonical_json(text)
     tokens_in, tokens_out, latency_ms = counts
     task = task_of[fields["id"]]

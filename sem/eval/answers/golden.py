@@ -93,7 +93,7 @@ def _objects(path: Path) -> list[dict[str, Any]]:
 def golden_entries(path: Path) -> list[Any]:
     """Return the entries of the golden set in `path`, as they are written.
 
-    Raise SemError when it is no list.
+    Raise SemError when it is not a list.
     """
     value = files.read_json(path)
     if isinstance(value, dict):
@@ -109,7 +109,7 @@ def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
         example = parse_golden_entry(item, f"{path}: entry {number}", number, tasks)
         if example.id in examples:
             raise SemError(
-                f"{path}: entry {number}: id {example.id!r} is there twice", "rename one"
+                f"{path}: entry {number}: id {example.id!r} appears twice", "rename one"
             )
         examples[example.id] = example
     return [examples[name] for name in sorted(examples)]
@@ -118,7 +118,7 @@ def _read(path: Path, tasks: dict[str, TaskSpec]) -> list[Example]:
 def parse_golden_entry(item: Any, where: str, number: int, tasks: dict[str, TaskSpec]) -> Example:
     """Return the entry `item` as an Example; raise SemError at `where` when it cannot be used."""
     if not isinstance(item, dict):
-        raise SemError(f"{where} is no object", "write input_text and output_json")
+        raise SemError(f"{where} is not an object", "write input_text and output_json")
     unknown = sorted(set(item) - {*INPUT, *ANSWER, *OTHER})
     if unknown:
         raise SemError(
@@ -137,7 +137,7 @@ def parse_golden_entry(item: Any, where: str, number: int, tasks: dict[str, Task
         raise SemError(f"{where}: the answer breaks io_schema of {task}: {wrong[0]}", "correct it")
     meta = item.get("meta") or item.get("metadata") or {}
     if not isinstance(meta, dict):
-        raise SemError(f"{where}: meta is no object", 'write {"domain": …} or leave it out')
+        raise SemError(f"{where}: meta is not an object", 'write {"domain": …} or leave it out')
     named = {key: item[key] for key in ("domain", "alternatives") if item.get(key)}
     return Example(
         id=str(item.get("id") or f"golden-{number:04}"),
@@ -157,7 +157,7 @@ def _task(item: dict[str, Any], where: str, tasks: dict[str, TaskSpec]) -> str:
         return next(iter(tasks))
     if str(named) not in tasks:
         raise SemError(
-            f"{where}: task {named!r} is none of this sem", suggest_nearest_name(str(named), tasks)
+            f"{where}: this sem has no task {named!r}", suggest_nearest_name(str(named), tasks)
         )
     return str(named)
 
@@ -185,9 +185,9 @@ def _in_shape(text: str, io_schema: dict[str, Any]) -> Any:
 
 
 def only_text(io_schema: dict[str, Any]) -> str | None:
-    """Return the field that `io_schema` requires, where it is the only one and a text.
+    """Return the only field that `io_schema` requires, when it is a text.
 
-    Else None.
+    Otherwise return None.
     """
     held = shape.resolve_shape(io_schema, io_schema) or {}
     required = held.get("required") or []

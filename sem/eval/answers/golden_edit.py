@@ -61,7 +61,10 @@ class GoldenFinding:
 
 
 def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
-    """{ours: theirs} of `pairs` (`question=q,answer=a`); raise SemError when ours is no field."""
+    """Return {ours: theirs} of `pairs` (`question=q,answer=a`).
+
+    Raise SemError when `ours` is not a field.
+    """
     columns: dict[str, str] = {}
     for pair in ",".join(pairs).split(",") if pairs else ():
         ours, equals, theirs = pair.partition("=")
@@ -69,7 +72,7 @@ def golden_columns(pairs: Sequence[str]) -> dict[str, str]:
             raise SemError(f"--map {pair!r}: not OURS=THEIRS", "write question=their_name")
         if ours not in FIELDS and not ours.startswith("meta."):
             raise SemError(
-                f"--map {pair!r}: no field {ours!r} here", suggest_nearest_name(ours, FIELDS)
+                f"--map {pair!r}: unknown field {ours!r}", suggest_nearest_name(ours, FIELDS)
             )
         columns[ours] = theirs
     return columns
@@ -81,7 +84,10 @@ def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
     Raise SemError when it is none.
     """
     if not path.name.lower().endswith(ENDS):
-        raise SemError(f"{path}: no golden set is read from it", f"known: {' '.join(ENDS)}")
+        raise SemError(
+            f"{path}: not a kind of file that golden sets are read from",
+            f"known: {' '.join(ENDS)}",
+        )
     if path.name.lower().endswith(".json"):
         return [
             (f"{path}: entry {n}", item) for n, item in enumerate(golden.golden_entries(path), 1)
@@ -94,7 +100,7 @@ def read_golden_entries(path: Path) -> list[tuple[str, Any]]:
 def _csv(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield rows of a sheet with any delimiter and encoding.
 
-    One that is no row refuses the file.
+    One that is not a row refuses the file.
     """
 
     def refuse(where: str, why: str) -> None:
@@ -153,7 +159,7 @@ def _made(
     item: Any, where: str, how: GoldenColumns, project: Project, tally: GoldenAdditions
 ) -> tuple[Example, str]:
     if not isinstance(item, dict):
-        raise SemError(f"{where} is no object", "write question and answer")
+        raise SemError(f"{where} is not an object", "write question and answer")
     entry = _renamed(item, where, how, tally)
     answer = entry.get("answer")
     if isinstance(answer, list) and answer and all(isinstance(part, str) for part in answer):
@@ -207,7 +213,7 @@ def _put(
         tally.same += 1
     elif not replace:
         raise SemError(
-            f"{where}: id {example.id!r} is in the set with another content",
+            f"{where}: id {example.id!r} is in the set with different content",
             "add --replace, or give it another id",
         )
     else:

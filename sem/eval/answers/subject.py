@@ -172,12 +172,12 @@ def answer_subject(subject: EvalSubject) -> int:
 
 
 def _note_unenforced(subject: EvalSubject) -> None:
-    """Say what of a contract constrained decoding does not hold answers to."""
+    """Print the parts of a contract that constrained decoding does not enforce."""
     if subject.settings.decoding == "constrained":
         for name, spec in sorted(subject.tasks.items()):
             for line in constrain.unenforced_constraints(jsonio.canonical_json(spec.io_schema)):
                 console.print_note(
-                    f"{name}: constrained decoding does not hold to all of it: {line}"
+                    f"{name}: constrained decoding does not enforce all of it: {line}"
                 )
 
 

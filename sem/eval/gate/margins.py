@@ -128,7 +128,7 @@ def _wanted(rule: DifferenceRule) -> str:
 
 
 def _judged(pairs: PairedDifferences, bar: FamilyRule, p: dict[str, float]) -> tuple[str, str]:
-    """Return the verdict on one difference, and the reason where it is no plain PASS."""
+    """Return the verdict on one difference, and the reason where it is not a plain PASS."""
     rule, policy, differences = bar.rule, bar.policy, pairs.found
     if not differences.count:
         return INSUFFICIENT, f"unscored in {pairs.unscored} rows" if pairs.unscored else "no row"

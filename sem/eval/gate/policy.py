@@ -23,7 +23,11 @@ class DifferenceRule:
 
     def __post_init__(self) -> None:
         if self.margin_points < 0 or self.worth_points < 0:
-            raise SemError("a margin is negative", "give it as points, 2.0 and not -2.0")
+            raise SemError(
+                f"margin_points {self.margin_points:g} or "
+                f"worth_points {self.worth_points:g} is negative",
+                "give it as points, 2.0 and not -2.0",
+            )
         if self.test == "non_inferiority" and self.margin_points == 0:
             raise SemError(
                 "a non-inferiority margin of 0 cannot be shown", "tolerate some loss, e.g. 1.0"
@@ -97,7 +101,7 @@ class CleanShares:
     def __post_init__(self) -> None:
         for name, least in vars(self).items():
             if least is not None and not 0 < least <= 1:
-                raise SemError(f"clean.{name} {least:g} is no share", "use 0.01 to 1, or null")
+                raise SemError(f"clean.{name} {least:g} is not a share", "use 0.01 to 1, or null")
 
 
 @dataclass(frozen=True)

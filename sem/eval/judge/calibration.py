@@ -96,7 +96,7 @@ def read_human_labels(path: Path) -> dict[tuple[str, str], bool]:
         wrong = schema.schema_problems(row, LABEL, limit=1)
         if wrong:
             raise SemError(
-                f"{path}:{number}: no label: {wrong[0]}", "write {id, slot, human_pass}"
+                f"{path}:{number}: not a label: {wrong[0]}", "write {id, slot, human_pass}"
             )
         if row.get("drawn") != "ranked":
             labels[row["id"], row["slot"]] = row["human_pass"]

@@ -69,7 +69,7 @@ class JudgeSettings:
 def load_judge_config(project: Project) -> JudgeSettings:
     """Return the judge of `project`: its own judge.yaml, or the one of all sems.
 
-    `--set judge.key=value`.
+    `--set judge.key=value` overrides it.
 
     Where judge.yaml names no model, `defaults` of judge_slots.yaml or $LITELLM_JUDGE_MODEL does.
     """

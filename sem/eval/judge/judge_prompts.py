@@ -78,8 +78,7 @@ def judge_request(
     """Return `question` as a Request; `swapped` turns the order of the values round.
 
     The nonce is made from the ledger's secret `salt` and the question, so a killed job asks the
-    very
-    same again and finds its replies; `tag` makes canaries of every batch new.
+    very same again and finds its replies; `tag` makes canaries of every batch new.
     """
     nonce = _nonce(salt, mode.name, question.text, swapped, tag)
     body = [f"{label}: {quote_value(value)}" for label, value in mode.values(question, swapped)]

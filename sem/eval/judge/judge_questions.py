@@ -138,7 +138,7 @@ def whole_case(
 def value_of(text: str) -> Any:
     """Return the JSON value of an answer's `text`: all of it, or the first object in it.
 
-    Else None.
+    None when there is neither.
     """
     value, *_ = answers.parse_answer_text(text)
     return None if value is NOTHING else value

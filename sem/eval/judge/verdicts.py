@@ -76,7 +76,7 @@ def verdict_row(
 ) -> dict[str, Any]:
     """Return the verdict row of one answer.
 
-    Its `score` by rules and the judge's `opinions` by slot.
+    It holds the `score` by rules and the judge's `opinions` by slot.
     """
     judged_slots = {
         name: asdict(SlotVerdict(**vars(opinion), rule_failed=question.rule_failed))
@@ -128,7 +128,10 @@ def read_verdict_rows(path: Path) -> dict[str, dict[str, Any]]:
     for number, line in enumerate(files.read_rows(path), 1):
         wrong = schema.schema_problems(line, SCHEMA, limit=1)
         if wrong:
-            raise SemError(f"{path}:{number}: no verdict row: {wrong[0]}", "judge again")
+            raise SemError(
+                f"{path}:{number}: not a verdict row: {wrong[0]}",
+                "judge again with `fab eval.judge`",
+            )
         rows[line["id"]] = line
     return rows
 

@@ -65,7 +65,7 @@ def score_rivals(candidate: EvalSubject, marked: Marked) -> Rivals:
 
 
 def constant_answers(candidate: EvalSubject) -> dict[str, Any]:
-    """Return by task the answer whose every field is the most common one of the train part."""
+    """Return for each task the answer whose fields are the most common ones in train."""
     counted: dict[str, dict[str, Counter[str]]] = {name: {} for name in candidate.tasks}
     for example in candidate.frozen.examples("train"):
         if example.task in counted:

@@ -140,11 +140,11 @@ def read_eval_report(path: Path) -> dict[str, Any]:
     Raise SemError when it does not fit.
     """
     if not path.name.endswith((SUFFIX, OLDER_SUFFIX)):
-        raise SemError(f"{path}: no EvalReport by its name", f"name it …{SUFFIX}")
+        raise SemError(f"{path}: its name is not that of an EvalReport", f"name it …{SUFFIX}")
     value = files.read_json(path)
     problems = schema.schema_problems(value, files.read_json(SCHEMAS / f"{VERSION}.schema.json"))
     if problems:
-        raise SemError(f"{path}: no {VERSION}: {problems[0]}", "correct that key")
+        raise SemError(f"{path}: not a valid {VERSION}: {problems[0]}", "correct that key")
     return value
 
 

@@ -119,9 +119,9 @@ def report_columns(scores: dict[str, Any]) -> tuple[str, ...]:
 
 
 def report_table(scores: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return rows of `columns`.
+    """Return the rows of `columns`.
 
-    Metric, baseline, tuned, difference [95 % interval], for every report.
+    Each holds a metric, baseline, tuned and the difference [95 % interval], for every report.
     """
     rows = []
     for name, label in RATES.items():
@@ -239,9 +239,9 @@ DECODING_COLUMNS = (
 
 
 def decoding_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return one row a run and way of decoding.
+    """Return one row per run and way of decoding.
 
-    Free, repaired and, where it was run, constrained.
+    The ways are free, repaired and, where it was run, constrained.
     """
     return [
         (

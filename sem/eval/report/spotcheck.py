@@ -88,9 +88,9 @@ class FilledSheet:
 def choose_slots(
     scores: Sequence[Score], verdicts: Mapping[tuple[str, str], SlotVerdict], count: int, seed: int
 ) -> list[SpotcheckLine]:
-    """Return `count` slots: half of them of those judged, at random.
+    """Return `count` slots: half of them random judged ones.
 
-    Then the most worthwhile ones.
+    The others are the most worthwhile ones.
 
     These go round robin over strata, ties by `seed`.
     """
@@ -221,7 +221,7 @@ def _value(text: str, where: str) -> Any:
         return jsonio.parse_json(_bare(text))
     except ValueError as error:
         raise SemError(
-            f"{where}: correction {text[:60]!r} is no JSON", 'write a text as "text", or null'
+            f"{where}: correction {text[:60]!r} is not JSON", 'write a text as "text", or null'
         ) from error
 
 
@@ -260,9 +260,9 @@ def corrected_reference(example: Example, corrections: Mapping[tuple[str, str], 
 
 
 def keep_labels(project: Project, subject: EvalSubject, entries: FilledSheet, at: str) -> int:
-    """Write `entries`'s labels beside the verdicts and its corrections into the store.
+    """Write the labels of `entries` beside the verdicts and its corrections into the store.
 
-    How many rows.
+    Return the number of rows that changed.
 
     Rows are held out before they are changed: a kill in between loses nothing.
     """

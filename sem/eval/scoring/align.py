@@ -214,7 +214,7 @@ def _walk_list(node: _Node, candidate: Any, reference: Any, alignment: Alignment
             _walk(node, item, ABSENT, alone)
     for pair in alone.pairs:
         for part in pair.parts:
-            # An empty field of a lost item is no decision.
+            # An empty field of a lost item is not a decision.
             if part.is_wanted or part.is_said:
                 _decide(pair.name, pair.spec, part, alignment)
 

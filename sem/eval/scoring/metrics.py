@@ -96,10 +96,7 @@ def compute_field_rates(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
 
 
 def group_scores(scores: Sequence[Score], key: str) -> dict[str, list[Score]]:
-    """Return `scores` grouped by one of their attributes, e.g.
-
-    Task, stratum, page_type or language.
-    """
+    """Return `scores` grouped by one of their attributes: task, stratum, page_type or language."""
     groups: dict[str, list[Score]] = defaultdict(list)
     for score in scores:
         groups[getattr(score, key)].append(score)

@@ -76,9 +76,9 @@ def measure_proxies(
 
 
 def labels_of(kind: Any, name: str, spec: TaskSpec) -> frozenset[str] | None:
-    """Canonical texts of the values that field `name` of schema `kind` may take; None.
+    """Return the canonical texts of the values that field `name` of schema `kind` may take.
 
-    It is open.
+    None when the field is open.
     """
     kind = shape.resolve_shape(kind, spec.io_schema) or {}
     last = name.rpartition(".")[2]

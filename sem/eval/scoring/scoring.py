@@ -1,6 +1,6 @@
 """One answer to one example: every field compared, and what the rubric and the input say to it.
 
-An answer that is missing, cut or no JSON has all its slots wrong. A slot nobody could score is
+An answer that is missing, cut or not JSON has all its slots wrong. A slot nobody could score is
 `None` and counted apart.
 """
 
@@ -23,7 +23,7 @@ from sem.eval.scoring.slots import Similarity
 from sem.eval.scoring.values import canonical_text, is_empty_value
 
 NULL, NO_ANSWER, OTHER = "(null)", "(no answer)", "(other)"
-# The one slot of a task whose output is no object.
+# The one slot of a task whose output is not an object.
 WHOLE = "(answer)"
 
 
@@ -92,7 +92,7 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Return share of scored slots that pass.
+        """Return the share of scored slots that pass.
 
         Unscored slots are left out and counted apart.
         """

@@ -2,7 +2,7 @@
 
 | word | the answer |
 |---|---|
-| format | is no readable object, or puts there what the schema does not allow |
+| format | is not a readable object, or puts there what the schema does not allow |
 | missing | leaves out a value that the input holds |
 | truncated_evidence | lacks a value that the input does not hold (cut, cleaned away, derived) |
 | normalisation | says the same in another spelling of text, number or date |

@@ -1,7 +1,7 @@
 """One value in its many spellings: text without typography, numbers, money and measures.
 
 A text is read as a number only when all of it is one number; a page that holds the number
-somewhere is no number.
+somewhere is not a number.
 """
 
 import math
@@ -61,7 +61,7 @@ def fold_text(text: str) -> str:
 def is_empty_value(value: Any) -> bool:
     """Return whether `value` says nothing.
 
-    Null, an empty list or object, a text without a sign.
+    That is null, an empty list or object, or a text without a sign.
     """
     return (
         value is None
@@ -165,7 +165,7 @@ def _written(text: str, spec: SlotSpec) -> Amount | None:
         return None
     if units.is_money(spec.unit):
         text = _FOOTNOTE.sub("", text)
-    # "10²" folds to "102": a digit that is not a decimal digit is no number.
+    # "10²" folds to "102": a digit that is not a decimal digit is not a number.
     if any(unicodedata.category(c) == "No" for c in text):
         return None
     plain = _ascii_digits(fold_text(text))

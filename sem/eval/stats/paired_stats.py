@@ -81,8 +81,7 @@ def paired_differences(
     points.
 
     `low` and `high` are the jackknife t interval of `clusters.bounds`; `draws` and `seed` are
-    those
-    of the percentile bootstrap that is reported beside it.
+    those of the percentile bootstrap that is reported beside it.
     """
     return mean_difference(
         pair_scores(before, after, lambda score: getattr(score, measure)), draws, seed

@@ -16,7 +16,7 @@ from sem.eval.stats.clusters import DomainDifferences
 FAILURES = (0, 1, 3)
 SIDE = 0.025
 POWER = 0.8
-# Rows or domains beyond which "more data" is no answer.
+# Rows or domains beyond which "more data" is not an answer.
 MOST = 10_000_000
 
 
@@ -34,7 +34,9 @@ class Assumptions:
         shares = {"margin": self.margin, "differ": self.discordance, "at-least": self.rate}
         for name, share in shares.items():
             if not 0 < share < 1:
-                raise SemError(f"--{name} {100 * share:g}", "give percent, above 0 and below 100")
+                raise SemError(
+                    f"--{name} {100 * share:g}", "give a percentage above 0 and below 100"
+                )
         if not 0 <= self.icc <= 1:
             raise SemError(f"--icc {self.icc:g}", "give a number from 0 to 1")
         if not self.rows_per_domain >= 1:

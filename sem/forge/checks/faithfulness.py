@@ -161,7 +161,7 @@ class CheckedPassage:
         return fold_case(self.text)
 
     def support(self, answer: Any, question: str = "") -> Support:
-        """Return what of `answer`, text or JSON, this passage holds.
+        """Return which part of `answer`, text or JSON, this passage holds.
 
         Words of `question` need no support.
         """

@@ -285,7 +285,7 @@ RULES: dict[str, Callable[[PairCase], str | None]] = {
 def expected_language(pair: Pair, setting: str) -> str | None:
     """Return the language `pair` is to be in, as `setting` says.
 
-    Same (as its passage), any, or a code.
+    `setting` is `same` (as its passage), `any` or a code.
     """
     if setting == "any":
         return None
@@ -429,7 +429,7 @@ def _alone(pair: Pair, context: QualityContext) -> _Trial:
 
 
 def _misfit(pair: Pair, context: QualityContext) -> str | None:
-    """Return whether the answer of `pair` is none of its task's.
+    """Return whether the answer of `pair` is outside the answers of its task.
 
     Cleaning would refuse it later.
     """

@@ -2,7 +2,7 @@
 
 Each page is asked K times. What does not fit io_schema is rejected; of the rest the reply that
 agrees most with the others is taken, slot by slot, and only when they agree enough; a value that
-the page does not hold is no reference, whoever says it.
+the page does not hold is not a reference, whoever says it.
 """
 
 from collections import Counter
@@ -218,8 +218,9 @@ class ExtractionForge(BaseForge):
 
 
 def agreed_value(values: Sequence[Any], rollouts: int) -> AgreedReply:
-    """Return of `values` the one that agrees most with all, and by slot the share of `rollouts`
-    that agrees.
+    """Return the value that agrees most with all `values`, and how far it agrees by slot.
+
+    Agreement is a share of `rollouts`.
 
     A reply that failed agrees with nothing: 2 equal of 3 asked is 0.67, though nobody differs.
     """

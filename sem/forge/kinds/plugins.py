@@ -40,7 +40,7 @@ def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[Bas
         return _class(import_module(dotted.rpartition(".")[0]), dotted)
     if dotted.startswith("sem."):
         raise SemError(
-            f"forge_class {dotted!r} is none of ours", suggest_nearest_name(dotted, OURS)
+            f"forge_class {dotted!r} is not built in", suggest_nearest_name(dotted, OURS)
         )
     installed = {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
     by_path = {entry.value.replace(":", "."): entry for entry in installed.values()}
@@ -48,10 +48,10 @@ def load_forge_class(dotted: str, root: Path, allowed: bool = False) -> type[Bas
     if entry is not None:
         return _checked(entry.load(), dotted)
     if not DOTTED.fullmatch(dotted) or len(dotted) > 200:
-        raise SemError(f"forge_class {dotted!r} is no package.module.Class", HINT)
+        raise SemError(f"forge_class {dotted!r} is not a package.module.Class", HINT)
     if not allowed:
         raise SemError(
-            f"forge_class {dotted!r} is not loaded: it is neither ours nor installed as a forge",
+            f"forge_class {dotted!r} is not loaded: neither built in nor installed as a forge",
             f"pass --allow-plugins if you wrote it and trust it; {HINT}",
         )
     return _class(_allowed(dotted, root), dotted)
@@ -74,7 +74,7 @@ def blame_plugin(forge: type[BaseForge]) -> Iterator[None]:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise SemError(
             f"{dotted}: {type(error).__name__}: {error} ({last.filename}:{last.lineno})",
-            "correct that forge; replies so far are kept, the same command goes on",
+            "correct that forge, then run the same command again: replies so far are kept",
         ) from error
 
 
@@ -117,7 +117,9 @@ def _file(name: str, root: Path) -> Path | None:
     for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
         if path.is_file():
             if not path.resolve().is_relative_to(root.resolve()):
-                raise SemError(f"{path} leads out of {root}", "copy the file")
+                raise SemError(
+                    f"{path} leads out of {root}", "copy the file itself into the project"
+                )
             return path.resolve()
     return None
 
@@ -133,7 +135,7 @@ def _class(module: ModuleType, dotted: str) -> type[BaseForge]:
 def _checked(candidate: object, dotted: str) -> type[BaseForge]:
     if not isinstance(candidate, type) or not issubclass(candidate, BaseForge):
         raise SemError(
-            f"forge_class {dotted!r} is no forge", "derive it from sem.forge.base.BaseForge"
+            f"forge_class {dotted!r} is not a forge", "derive it from sem.forge.base.BaseForge"
         )
     missing = sorted(getattr(candidate, "__abstractmethods__", ()))
     if missing:

@@ -70,11 +70,15 @@ class TableParams:
 
     def __post_init__(self) -> None:
         if not 2 <= self.rows <= 200 or not 1 <= self.questions <= 50:
-            raise SemError("rows or questions out of range", "write 2 to 200, and 1 to 50")
+            raise SemError(
+                f"rows {self.rows} or questions {self.questions} is out of range",
+                "write rows from 2 to 200, questions from 1 to 50",
+            )
         unknown = sorted(set(self.kinds) - set(table_questions.KINDS))
         if unknown:
             raise SemError(
-                f"kinds: {', '.join(unknown)}", f"one of: {', '.join(table_questions.KINDS)}"
+                f"unknown kinds: {', '.join(unknown)}",
+                f"one of: {', '.join(table_questions.KINDS)}",
             )
 
 

@@ -213,7 +213,7 @@ def pairs_task(config: Any) -> TaskSpec | None:
     named = config.settings.task
     if named is None and len(tasks) > 1:
         raise SemError(
-            f"forge.yaml: task is not named, and there are {len(tasks)}",
+            f"forge.yaml: no task is named, and this sem has {len(tasks)}",
             f"write task: {sorted(tasks)[0]}, or another of: {', '.join(sorted(tasks))}",
         )
     if named is not None and named not in tasks:

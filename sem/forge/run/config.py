@@ -67,9 +67,9 @@ class ForgeSettings:
 
     @property
     def checks(self) -> Quality:
-        """Return `quality` for pairs in the language that is asked for.
+        """Return `quality` for pairs in the requested language.
 
-        Theirs is not the passage's.
+        That language is not the language of the passage.
         """
         if self.language is None or self.quality.language != "same":
             return self.quality
@@ -151,9 +151,9 @@ def _from_older(older: Mapping[str, Any], path: Path, notes: list[str]) -> dict[
 
 
 def _text_params(params: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Return `params` of the older TextForge as ours names them.
+    """Return the `params` of the older TextForge under today's names.
 
-    A forge of one's own keeps its own.
+    A custom forge keeps its own.
     """
     params.pop("teacher_model", None)
     size = params.pop("chunk_size", None)

@@ -80,8 +80,8 @@ def check_selection(project: Project, sources: Set[str], origin: str) -> None:
         return
     raise Insufficient(
         f"{len(sources)} of {len(parts)} sources: {', '.join(sorted(sources))} cannot fill "
-        f"{', '.join(parts)}, and none stands on two sides; nobody was asked",
-        "bring more documents (ten or more make a test worth reading), or raise --limit",
+        f"{', '.join(parts)}, as a source belongs to one part only; the teacher was not asked",
+        "add more documents (ten or more make a test worth reading), or raise --limit",
     )
 
 
@@ -159,7 +159,7 @@ class ForgeJob:
             quality = forge.checks(self.settings.checks)
         if not isinstance(quality, Quality):
             raise SemError(
-                f"{self.forge.__name__}.checks gives no quality settings",
+                f"{self.forge.__name__}.checks returns no quality settings",
                 "return replace(quality, …)",
             )
         context = QualityContext(
@@ -180,7 +180,9 @@ class ForgeJob:
             items = self._items(forge, outcome.count, progress)
             for number, pair in enumerate(forge.synthesize(items), 1):
                 if number > MOST_PAIRS:
-                    raise SemError(f"{name}: more than {MOST_PAIRS:,} pairs", "see that it ends")
+                    raise SemError(
+                        f"{name}: more than {MOST_PAIRS:,} pairs", "make sure that it ends"
+                    )
                 yield pair_of(pair, f"{name}: pair {number}")
 
     def _items(self, forge: BaseForge, count: PassCount, progress: Progress | None) -> Any:

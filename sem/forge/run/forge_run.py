@@ -108,7 +108,7 @@ def run_forge(prepared: PreparedForge, progress: Progress | None = None) -> Forg
             forged.report = outputs.publish_forge(job, teacher_client.name, forged)
             raise SemError(
                 f"none of {len(outcome.verdicts):,} pairs is left",
-                f"the reasons are in {forged.report}; the rows of the run before stay",
+                f"the reasons are in {forged.report}; the rows of the previous run are kept",
             )
         _store(job, outcome, forged)
     return forged
@@ -120,8 +120,8 @@ def _store(job: ForgeJob, outcome: PassResult, forged: ForgeResult) -> None:
     forged.formatted = files.write_rows(path, _rows(job, outcome))
     if not forged.formatted:
         raise SemError(
-            f"{job.forge.__name__}.format made no row of {len(outcome.kept):,} pairs",
-            "yield a row for each; the rows of the run before stay",
+            f"{job.forge.__name__}.format made no rows from {len(outcome.kept):,} pairs",
+            "yield a row for each; the rows of the previous run are kept",
         )
     result = importers.ImportResult()
     options = importers.ImportOptions(task=default_task(job))
@@ -146,7 +146,7 @@ def _rows(job: ForgeJob, outcome: PassResult) -> Iterator[dict[str, Any]]:
         for number, row in enumerate(maker.format([verdict.pair for verdict in outcome.kept]), 1):
             if not isinstance(row, Mapping):
                 raise SemError(
-                    f"{job.forge.__name__}.format: row {number} is no mapping: {row!r:.80}",
+                    f"{job.forge.__name__}.format: row {number} is not a mapping: {row!r:.80}",
                     "yield rows as sem.forge.base.pair_row makes them",
                 )
             yield {**row, "meta": {**(row.get("meta") or {}), "reference_source": ORIGIN}}
@@ -163,7 +163,7 @@ def finish_forge(
     with _alone(job):
         if files.sha256_file(job.folder / outputs.PAIRS) != forged.pairs_sha256:
             raise Busy(
-                f"another run has replaced the pairs in {job.folder}",
+                f"another run replaced the pairs in {job.folder}",
                 "run again when it is done: replies are kept",
             )
         try:

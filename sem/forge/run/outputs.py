@@ -42,7 +42,9 @@ def _entries(path: Path) -> list[Any]:
     if isinstance(value, dict):
         value = next((value[name] for name in LISTS if name in value), None)
     if not isinstance(value, list):
-        raise SemError(f"{path}: holds no list of questions", "see `fab golden.check`")
+        raise SemError(
+            f"{path}: holds no list of questions", "`fab golden.check` shows what is wrong with it"
+        )
     return value
 
 
@@ -51,7 +53,10 @@ def _asked(item: Any, path: Path) -> str:
     values = (item.get(name) for name in QUESTION) if isinstance(item, dict) else ()
     text = next((str(value) for value in values if value not in (None, "")), None)
     if text is None:
-        raise SemError(f"{path}: an entry without a question", "see `fab golden.check`")
+        raise SemError(
+            f"{path}: an entry without a question",
+            "`fab golden.check` shows what is wrong with it",
+        )
     is_two = "instruction" in item and "input" in item
     return f"{item['instruction']}\n\n{item['input']}" if is_two else text
 
@@ -147,7 +152,7 @@ def forge_facts(job: ForgeJob, teacher: str, forged: ForgeResult) -> dict[str, A
 
 
 def count_checks(verdicts: Iterable[PairVerdict]) -> dict[str, dict[str, int]]:
-    """Return of each check: pairs it looked at, and pairs it could not look at."""
+    """Return for each check how many pairs it checked and how many it could not."""
     counts: dict[str, dict[str, int]] = {}
     for verdict in verdicts:
         for name, value in verdict.checks.items():

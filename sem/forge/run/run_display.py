@@ -44,7 +44,7 @@ def print_first_request(prepared: PreparedForge) -> None:
     if prepared.plan.first is None:
         console.print_note("nothing would be asked")
         return
-    console.print_note("the first request, of which nothing was sent:")
+    console.print_note("the first request, which was not sent:")
     for role, text in prepared.plan.first.messages:
         print(console.replace_control_characters(f"[{role}]\n{text}\n"))
 
@@ -78,7 +78,7 @@ def print_result(prepared: PreparedForge, forged: ForgeResult) -> None:
     unanswered = sum(count for name, count in spent.faults.items() if name in TRANSIENT)
     if unanswered:
         console.print_note(
-            f"{unanswered:,} calls were not answered: the same command asks them again"
+            f"{unanswered:,} calls were not answered: run the same command to send them again"
         )
     row_counts = ", ".join(f"{count:,} {name}" for name, count in forged.rows.items())
     console.print_note(f"rows of the store: {row_counts}")

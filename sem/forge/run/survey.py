@@ -86,7 +86,7 @@ def survey_documents(project: Project, allow_plugins: bool = False) -> Survey:
     if not isinstance(forge, TextForge):
         raise SemError(
             f"{loaded.settings.forge_class} makes no chunks of documents",
-            "forge.run runs it; forge.chunks is for TextForge and what derives from it",
+            "`fab forge.run` runs it; `fab forge.chunks` is for TextForge and its subclasses",
         )
     survey = Survey(skipped=forge_config.skipped, notes=forge_config.notes)
     for chunks, tally in forge.tallied():

@@ -248,7 +248,7 @@ def _letters(text: str, start: int, end: int, fits: Fits, grain: int) -> Iterato
             size //= 2
         stop = start + size
         whole = stop
-        # A letter with more marks than that is no letter, and looking for its start takes forever.
+        # A letter with more marks than that is not one, and looking for its start takes forever.
         while stop < end and whole - stop < MOST_MARKS and stop - start > 1 and _joins(text, stop):
             stop -= 1
         stop = whole if whole - stop == MOST_MARKS else stop
@@ -290,9 +290,8 @@ def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_short(text: str, dot: int, stop: int, following: int) -> bool:
-    """Return whether the full stop at `dot` belongs to a short form: `e.g. this`, `Dr. Who`, `3.
-
-    Item`.
+    """Return whether the full stop at `dot` belongs to a short form, as in `e.g. this`, `Dr.
+    Who` or `3. Item`.
     """
     if text[dot] != "." or stop - dot > 1:
         return False
@@ -332,7 +331,7 @@ class Sizes:
 class Skip:
     """Something of the sources that no chunk holds, and why: one row of skipped.jsonl."""
 
-    # Document.name, or a path that is no document.
+    # Document.name, or a path that is not a document.
     where: str
     what: str  # file, span or chunk
     reason: str

@@ -32,7 +32,7 @@ KINDS = {
 # What other jobs keep in the raw folder.
 NOT_SOURCES = ("dataset.duckdb", "feed.jsonl")
 MOST_FILES = 100_000
-# How files begin that are no text, and what they are.
+# How files begin that are not text, and what they are.
 MAGIC = (
     (b"%PDF-", "pdf"),
     (b"PK\x03\x04", "zip"),
@@ -113,7 +113,7 @@ def list_source_files(
 
 
 def _files(raw: Path, on_skip: Told) -> Iterator[Path]:
-    """Paths below `raw` that are no folders; links to folders count as paths."""
+    """Paths below `raw` that are not folders; links to folders count as paths."""
     count = 0
     for folder, folders, names in os.walk(raw, onerror=lambda e: on_skip(_unreadable(raw, e))):
         here = Path(folder)
@@ -230,7 +230,7 @@ def _content_fault(source: DocumentFile, data: bytes) -> tuple[str, str]:
         is_right = b"%PDF-" in data[:1_024]
     elif source.kind == "docx":
         if content_kind == "ole":
-            return "docx_encrypted", "encrypted, or an older .doc: save it anew as .docx"
+            return "docx_encrypted", "encrypted, or an older .doc: save it again as .docx"
         is_right = content_kind == "zip"
     else:
         is_right = content_kind == "text"

@@ -149,7 +149,7 @@ def confirm_spending(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise SemError(
-            f"{question}: nobody is there to say yes",
+            f"{question}: nobody is here to answer",
             "add --yes to go on; what was asked so far is kept and costs nothing again",
         )
     print(f"{question}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -62,7 +62,8 @@ class Diversity:
             for name in names:
                 if name not in table:
                     raise SemError(
-                        f"diversity.{field}: {name!r} is none", suggest_nearest_name(name, table)
+                        f"diversity.{field}: {name!r} is unknown",
+                        suggest_nearest_name(name, table),
                     )
 
 

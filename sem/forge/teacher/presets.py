@@ -49,7 +49,7 @@ class TeacherSettings:
         if self.max_tokens < 16 or self.pilot < 0 or not 0 <= self.reasks <= 9:
             raise SemError(
                 f"max_tokens {self.max_tokens}, pilot {self.pilot}, reasks {self.reasks}",
-                "max_tokens from 16, pilot from 0, reasks from 0 to 9",
+                "use max_tokens from 16, pilot from 0, reasks from 0 to 9",
             )
         if not 0 <= self.min_right <= 1:
             raise SemError(f"teacher.min_right {self.min_right}", "write a share, 0 to 1")

@@ -189,7 +189,7 @@ def prompt_sha256(request: ChatRequest) -> str:
 def pairs_of_reply(
     chunk: Chunk, request: ChatRequest, outcome: CallOutcome, brief: PromptBrief
 ) -> tuple[list[Pair], list[UnusableReply]]:
-    """Return the pairs in `outcome` with their provenance, and what of it is unusable.
+    """Return the pairs in `outcome` with their provenance, and its unusable parts.
 
     provenance: document_sha256, span, headings, teacher, prompt_sha256, prompt_version, kind,
     difficulty, persona, topic, quote, and `passage` (the chunk's text, which quality checks read

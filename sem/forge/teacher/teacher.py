@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 # Faults that all further calls would meet as well.
 STOPS = {
     "budget": "raise teacher.max_usd or max_requests in forge.yaml, or take fewer: --limit N",
-    "circuit": "see that the teacher's server answers (`fab forge.serve` starts the local one)",
+    "circuit": "make sure the teacher's server answers (`fab forge.serve` starts the local one)",
     "auth": "check the key that the teacher's key_env names",
     "forbidden": "check what the key may use",
 }
@@ -84,7 +84,9 @@ class ReplyJournal:
             with files.open_for_append(path):
                 rows = list(files.read_rows(path))
             if not all(isinstance(row, dict) and row.keys() >= self.KEYS for row in rows):
-                raise SemError(f"{path}: damaged", "delete it: such replies are asked for again")
+                raise SemError(
+                    f"{path}: damaged", "delete it: the replies in it are asked for again"
+                )
             self._known = {row["key"]: row for row in rows}
 
     def outcome(self, key: str) -> CallOutcome | None:
@@ -166,7 +168,7 @@ class Teacher:
         """Yield each of `items` with its request and the reply to it, in input order.
 
         Only the items in flight are held: `items` may be a generator over a whole library.
-        SemError when the teacher cannot go on (see STOPS); replies so far are cached.
+        Raise SemError when the teacher cannot go on (see STOPS); replies so far are cached.
         """
         source, room = iter(items), self._workers * AHEAD
         flying: deque[tuple[Item, ChatRequest, Future[CallOutcome]]] = deque()
@@ -212,7 +214,7 @@ class Teacher:
         """Return `outcome`, where another call may fare better; SemError otherwise."""
         if outcome.fault == "circuit":
             outcome = replace(outcome, detail=f"{outcome.detail}{self._last}")
-        hint = "replies so far are kept, the same command goes on"
+        hint = "replies so far are kept: run the same command again to continue"
         return calls.stop_on_fatal_fault(outcome, "the teacher stopped", STOPS, hint)
 
 
@@ -227,8 +229,7 @@ def make_teacher(
     """Return the Teacher of `choice` for the project at `root`, paid from the account `forge`.
 
     `journal` holds unusable replies. `watch` sees every request, and whether its reply is known;
-    what
-    it says True to is left out. `dry`: no key is needed.
+    what it says True to is left out. `dry`: no key is needed.
     """
     settings = of_settings(choice)
     calls = teacher_calls(settings, dry)

@@ -14,7 +14,7 @@ from sem.core.errors import SemError
 TRANSIENT = frozenset(
     ("rate_limited", "server_error", "unavailable", "timeout", "connection", "cut_off")
 )
-# The provider served something that is no usable answer: it may be asked again.
+# The provider served something that is not a usable answer: it may be asked again.
 UNUSABLE = frozenset(("empty", "invalid_json", "not_finite", "wrong_schema", "wrong_echo"))
 # Asking again would not help: a wrong key, a wrong request, a page instead of an API.
 FINAL = frozenset(
@@ -43,7 +43,7 @@ class ChatRequest:
     # Further tries after an unusable answer, within the tries of a call.
     reasks: int = 2
     prompt_version: str = ""
-    # Changes the key: an equal request under another epoch is asked anew.
+    # Changes the key: an equal request under another epoch is asked again.
     epoch: str = ""
     # Data URLs that stand after the text of the last message.
     images: tuple[str, ...] = ()
@@ -122,8 +122,7 @@ def stop_on_fatal_fault(
     """Return `outcome`, where another call may fare better; SemError otherwise.
 
     `stops` are the faults that all further calls would meet as well, each with what to do about
-    it;
-    `who` stopped and `kept_note` are said.
+    it; `who` stopped and `kept_note` are said.
     """
     if outcome.fault in stops:
         raise SemError(

@@ -94,9 +94,9 @@ class Ledger:
             return typed_row(row, str)[0]
 
     def reserve(self, bid: RequestBid, cap: SpendingCap, limits: Limits) -> int | float | None:
-        """Return the id of the reservation (int), seconds to wait (float), or None.
+        """Return the id of the reservation (int), or the seconds to wait (float).
 
-        The cap refuses.
+        None when the cap refuses.
         """
         with self._writing() as db:
             row = db.execute(

@@ -20,7 +20,7 @@ class Price:
 
     def __post_init__(self) -> None:
         if min(self.input_per_million, self.output_per_million) < 0:
-            raise SemError(f"price below zero: {self}", "write dollars for a million tokens")
+            raise SemError(f"price below zero: {self}", "write dollars per million tokens")
 
     def pico_usd(self, tokens_in: int, tokens_out: int) -> int:
         """Return what so many tokens cost, in pico-dollars."""
@@ -62,7 +62,9 @@ class Provider:
     def _check_address(self, address: str) -> None:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SemError(f"api_base of {self.model} is no address", "write http://host:port/v1")
+            raise SemError(
+                f"api_base of {self.model} is not an address", "write http://host:port/v1"
+            )
         if parts.username or parts.password:
             raise SemError(
                 f"api_base of {self.model} holds a password",
@@ -121,7 +123,10 @@ class Calls:
         if not 1 <= self.tries <= 10 or not 1 <= self.workers <= 256 or self.timeout_s <= 0:
             raise SemError(
                 f"tries {self.tries}, workers {self.workers}, timeout_s {self.timeout_s}",
-                "tries from 1 to 10, workers from 1 to 256, timeout_s above 0",
+                "use tries from 1 to 10, workers from 1 to 256, timeout_s above 0",
             )
         if min(self.max_usd or 0, self.max_requests or 0) < 0:
-            raise SemError("a cap is below zero", "leave it out, or write 0 or more")
+            raise SemError(
+                f"max_usd {self.max_usd} or max_requests {self.max_requests} is below zero",
+                "leave it out, or write 0 or more",
+            )

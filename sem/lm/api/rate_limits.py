@@ -32,7 +32,7 @@ def wait_s(db: sqlite3.Connection, lane: str, tokens: int, limits: Limits, now: 
         return 0.0
     if limits.tokens is not None and tokens > limits.tokens:
         raise SemError(
-            f"one request of up to {tokens:,} tokens, {limits.tokens:,} a minute are allowed",
+            f"a request of up to {tokens:,} tokens is over the limit, {limits.tokens:,} a minute",
             "raise tokens_per_minute, or lower max_tokens",
         )
     span = limits.window_s + SLACK_S

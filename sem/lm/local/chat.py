@@ -175,7 +175,7 @@ class Chat:
         forged = self._markers(ids) - self._markers_of_template
         if forged != 0:
             raise SemError(
-                f"{forged:+d} control tokens beside the template's own in a prompt",
+                f"{forged:+d} control tokens in a prompt beyond those of the template",
                 "report this input: the page's text forged a turn marker",
             )
         return ids
@@ -227,7 +227,7 @@ class Chat:
         return [(ends[a], places[b - 1] + 1 if b > a else ends[a]) for a, b in spans]
 
     def text_ids(self, text: str) -> list[int]:
-        """Ids of a text that is no turn, and the token that ends it."""
+        """Ids of a text that is not a turn, and the token that ends it."""
         end = self.tokenizer.eos_token_id
         return [*self._ids(self.neutral(text)), self.end_of_turn if end is None else end]
 
@@ -275,8 +275,8 @@ class Chat:
         closing = [token for token in after if token in self.control_ids]
         if not closing:
             raise SemError(
-                "the chat template of this base model closes no turn with a token of its own: "
-                "the model could not be told where an answer ends",
+                "the chat template of this base model does not close a turn with a token of its "
+                "own, so the model cannot learn where an answer ends",
                 renderers.way_out(self.tokenizer),
             )
         return closing[0]
@@ -349,8 +349,8 @@ def load_chat(folder: Path, renderer: str = renderers.TEMPLATE) -> Chat:
     """Return the Chat of the model in `folder`, with turns by `renderer` (`template`, `plan`).
 
     The tokenizer's template is asked first what it does (`turns.pin_template`); raise SemError
-    when it
-    has none and needs one, when it cannot be used, or when it knows none of the plan's turns.
+    when it has none and needs one, when it cannot be used, or when it knows none of the plan's
+    turns.
     """
     from transformers import AutoTokenizer
 

@@ -292,7 +292,7 @@ def order_schema(kind: Any, root: Any) -> Any:
 
 
 def unenforced_constraints(schema_text: str) -> list[str]:
-    """Return what of a JSON Schema the mask does not hold to, as llguidance says it."""
+    """Return the parts of a JSON Schema that the mask does not enforce, as llguidance says."""
     from llguidance import LLMatcher
 
     return list(LLMatcher.validate_grammar_with_warnings(compile_grammar(schema_text))[1])
@@ -361,7 +361,7 @@ class Mask:
 
 
 class _ConstrainedRow:
-    """One answer: what of it is said, and the shortest way to its end."""
+    """One answer: the part that is written, and the shortest way to its end."""
 
     def __init__(self, vocabulary: Vocabulary, schema_text: str) -> None:
         from llguidance import LLMatcher

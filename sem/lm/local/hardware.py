@@ -56,16 +56,16 @@ def detect_hardware() -> Hardware:
 
 
 def parse_device(text: str) -> Hardware:
-    """Return what `--device` names.
+    """Return the machine that `--device` names.
 
-    Cpu, cuda, or a GPU elsewhere with its memory in GiB as cuda:24.
+    That is cpu, cuda, or a GPU elsewhere with its memory in GiB, as cuda:24.
     """
     if text == "cpu":
         return Hardware("cpu", cpu_name(), ram_gib(), _threads(), _cpu_dtype())
     named = re.fullmatch(r"cuda(?::([1-9][0-9]{0,3}))?", text)
     if named is None:
         raise SemError(
-            f"--device {text!r} is none", "write cpu, cuda, or cuda:24 for a GPU of 24 GiB"
+            f"--device {text!r} is unknown", "write cpu, cuda, or cuda:24 for a GPU of 24 GiB"
         )
     size = float(named[1] or DEFAULT_GPU_GIB)
     name = f"a GPU of {size:g} GiB on another machine"

@@ -39,7 +39,7 @@ class Serving:
         if self.context < 256 or not 1 <= self.slots <= 64 or threads < 1:
             raise SemError(
                 f"context {self.context}, slots {self.slots}, threads {self.threads}",
-                "context from 256, slots from 1 to 64, threads from 1",
+                "use a context from 256, slots from 1 to 64, threads from 1",
             )
 
 
@@ -53,7 +53,7 @@ class Server:
         except (RuntimeError, ValueError) as error:
             raise SemError(
                 f"{serving.model.name}: llama.cpp cannot serve it: {error}",
-                f"is port {serving.port} taken? --port names another, --model another file",
+                f"if port {serving.port} is taken, set another --port; else name another --model",
             ) from error
         self.name = serving.model.stem
 
@@ -79,7 +79,7 @@ def _door() -> Any:
     except ImportError as error:
         raise SemError(
             "the local server needs xllamacpp, which is not installed",
-            "pip install 'sem[local]', or name another server as the teacher's api_base",
+            "pip install 'opensem[local]', or name another server as the teacher's api_base",
         ) from error
     return xllamacpp
 

@@ -76,7 +76,7 @@ def is_encoder_decoder(folder: Path) -> bool:
 def read_config(path: Path) -> dict[str, Any]:
     """Return the config in `path`, empty where there is none.
 
-    Raise SemError when it is no object.
+    Raise SemError when it is not an object.
     """
     return files.read_object(path, "restore the model's own file") if path.exists() else {}
 
@@ -134,7 +134,9 @@ def set_weights(model: Any, tensors: dict[str, Any], folder: Path) -> None:
         raise SemError(f"{folder}: {other} is not in both models", "train it again on this base")
     for name, weight in weights.items():
         if weight.shape != tensors[name].shape:
-            raise SemError(f"{folder}: {name} has another shape", "train it again on this base")
+            raise SemError(
+                f"{folder}: {name} has a different shape", "train it again on this base"
+            )
         with torch.no_grad():
             weight.copy_(tensors[name].to(weight.dtype))
 
@@ -144,7 +146,7 @@ def lora_scale(config: dict[str, Any]) -> float:
     unsupported = [k for k in ("rank_pattern", "alpha_pattern") if config.get(k)]
     if unsupported:
         raise SemError(
-            f"adapter_config.json: {unsupported[0]} is not merged here", "retrain plain"
+            f"adapter_config.json: {unsupported[0]} cannot be merged", "train again without it"
         )
     rank = config["r"]
     return config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
@@ -160,7 +162,10 @@ def _pairs(keys: list[str], dora: bool) -> dict[str, tuple[str, ...]]:
             magnitude = (f"{name}.lora_magnitude_vector",) if dora else ()
             pairs[module] = (key, key.replace(".lora_A.", ".lora_B."), *magnitude)
     if sorted(key for pair in pairs.values() for key in pair) != sorted(keys):
-        raise SemError("the adapter holds tensors that are no LoRA pair", "train it with LoRA")
+        raise SemError(
+            "the adapter holds tensors that are not a LoRA pair",
+            "train it again with method: lora",
+        )
     return pairs
 
 
@@ -248,7 +253,7 @@ def adapter_misfit(model: Any, adapter: Path) -> str:
         modules, expected = dict(model.named_modules()), {}
         for name, keys in _pairs(list(shapes), bool(config.get("use_dora"))).items():
             if name not in modules or not hasattr(modules[name], "weight"):
-                return f"{name} is no layer of this model"
+                return f"{name} is not a layer of this model"
             sides = list(modules[name].weight.shape)
             out, into = reversed(sides) if is_transposed(modules[name]) else sides
             a, b, *magnitude = keys

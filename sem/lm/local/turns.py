@@ -58,7 +58,7 @@ def check_renderer(renderer: str) -> None:
     """Check that `renderer` is one that there is; raise SemError when not."""
     if renderer not in RENDERERS:
         raise SemError(
-            f"train.yaml: renderer {renderer!r}", suggest_nearest_name(renderer, RENDERERS)
+            f"train.yaml: unknown renderer {renderer!r}", suggest_nearest_name(renderer, RENDERERS)
         )
 
 
@@ -88,7 +88,8 @@ def pin_template(tokenizer: Any, is_strict: bool = True) -> str:
     A template that does not is returned as it is. Otherwise lines are put around it: the day is
     `PINNED_DAY`, thinking is off, a system text that the template refuses or drops opens the
     user's turn, and what it writes between prompt and answer belongs to the prompt.
-    SemError when no such line helps; with `is_strict` False only when it renders nothing at all.
+    Raise SemError when no such line helps; with `is_strict` False only when it renders
+    nothing at all.
     """
     own, ask = _own_template(tokenizer), _Asker(tokenizer)
     before = "" if ask.has_system_turn(own) else _FOLD

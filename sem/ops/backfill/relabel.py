@@ -42,9 +42,9 @@ def request_relabels(
     settings: Backfill,
     inputs: dict[str, str],
 ) -> Iterator[tuple[QueueItem, RawRow, CallOutcome]]:
-    """Yield the model's outcome for each of `rows`; `inputs`.
+    """Yield the model's outcome for each of `rows`.
 
-    Cleaned input by id, else the stored one.
+    `inputs` holds the cleaned input by id; without one the stored input is used.
     """
     requests = [
         ChatRequest(
@@ -94,7 +94,7 @@ def relabelled_change(
 def _taken(old: Any, reply: Any, slots: Sequence[str]) -> Any:
     """Return `old` with `slots` as `reply` has them.
 
-    All of `reply` where the output is no object.
+    All of `reply` where the output is not an object.
     """
     if spec_archive.WHOLE in slots or not isinstance(old, dict) or not isinstance(reply, dict):
         return reply

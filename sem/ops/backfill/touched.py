@@ -56,7 +56,7 @@ def resolve_since_snapshot(project: Project, text: str) -> tuple[str, dict[str, 
     name = text if text.startswith("v") else f"v{text}"
     if name not in entries:
         raise SemError(
-            f"--since {text!r} is no snapshot and no day",
+            f"--since {text!r} is neither a snapshot nor a day",
             f"write a version, {', '.join(entries) or 'once there is one'}, or 2026-01-31",
         )
     return name, entries[name]

@@ -97,10 +97,10 @@ def train_on_cloud(project: Project, run: Run, machine: CloudMachine, tools: Clo
             if reached or not machine.spot:
                 raise SemError(
                     f"run {run.id} did not finish in the cloud (sky ended with {code})",
-                    "its checkpoints are here: `fab ops.launch` or `fab train.resume` goes on",
+                    "continue from its checkpoints: `fab ops.launch` or `fab train.resume`",
                 )
             console.print_note(
-                f"machine {attempt} was taken away: going on from the last checkpoint"
+                f"machine {attempt} was taken away: continuing from the last checkpoint"
             )
             tools.call("down", "--yes", name)
     raise SemError(f"{ATTEMPTS} machines were taken away", "leave --spot out, or try later")

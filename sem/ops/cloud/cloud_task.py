@@ -48,7 +48,7 @@ class CloudMachine:
         if not 1 <= self.count <= 16 or not 0 < self.max_hours <= 240 or self.max_cost < 0:
             raise SemError(
                 f"{self.count} GPUs, {self.max_hours} hours, {self.max_cost} dollars",
-                "1 to 16 GPUs, up to 240 hours, dollars above 0",
+                "ask for 1 to 16 GPUs, up to 240 hours, dollars above 0",
             )
 
     @property
@@ -109,7 +109,7 @@ def stage_run_files(project: Project, run: Run, folder: Path) -> list[Json]:
     if Path(run.plan()["base_model"]["base_model_id"]).is_absolute():
         raise SemError(
             f"base model {base}: a path of this machine",
-            "name it as models/base/NAME, prepare anew",
+            "move it to models/base/NAME, name it so in the TaskSpec, prepare a new run",
         )
     parts.append((project.root, _below(project, base)))
     newest = checkpoints.newest_checkpoint(run.folder)
@@ -153,7 +153,10 @@ def accept_cloud_results(run: Run, came: Path) -> bool:
         return False
     ours = files.sha256_file(run.folder / "run.json")
     if files.sha256_file(came / "run.json") != ours:
-        raise SemError(f"run {run.id}: another run.json came back", "nothing was taken")
+        raise SemError(
+            f"run {run.id}: a different run.json came back",
+            "launch it again; nothing was changed here",
+        )
     for folder in sorted(came.rglob("checkpoint-*")):
         target = run.folder / folder.relative_to(came)
         if not target.exists() and checkpoints.is_complete(folder):

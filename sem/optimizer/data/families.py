@@ -97,7 +97,7 @@ class TaskFamily:
 def load_families(root: Path) -> list[TaskFamily]:
     """Return every family below `root` in order of its name.
 
-    Raise SemError when a name stands twice.
+    Raise SemError when a name appears twice.
     """
     by_name: dict[str, TaskFamily] = {}
     paths = sorted((root / FOLDER).glob("*.yaml"))
@@ -109,7 +109,7 @@ def load_families(root: Path) -> list[TaskFamily]:
                 TaskFamily, {"category": path.stem, **values}, str(path)
             )
             if family.family in by_name:
-                raise SemError(f"{path}: family {family.family!r} stands twice", "rename one")
+                raise SemError(f"{path}: family {family.family!r} appears twice", "rename one")
             by_name[family.family] = family
     return [by_name[name] for name in sorted(by_name)]
 

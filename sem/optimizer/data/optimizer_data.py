@@ -76,11 +76,13 @@ def read_pairs(path: Path) -> PairIntake:
     """Return the pairs in `path`, in whichever of the three formats it is."""
     intake, value = PairIntake(), files.read_json(path)
     if not isinstance(value, dict) or not FORMATS.keys() & value.keys():
-        raise SemError(f"{path}: none of {', '.join(FORMATS)}", "see docs/optimizer.md, formats")
+        raise SemError(
+            f"{path}: not one of {', '.join(FORMATS)}", "see docs/optimizer.md, formats"
+        )
     for name, rows_of in FORMATS.items():
         rows = value.get(name, [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise SemError(f"{path}: {name} is no list of objects", "see docs/optimizer.md")
+            raise SemError(f"{path}: {name} is not a list of objects", "see docs/optimizer.md")
         intake.take(f"import.{path.stem}.{name}", rows_of(rows))
     return intake
 
@@ -307,7 +309,7 @@ def _said(pair: PromptPair) -> str:
     """Return what `pair`'s rewrite says besides the words of its layout."""
     parts = layout.read_layout(pair.target)
     if parts is None:
-        raise SemError(f"pair {pair.id} is no layout", "correct its family's templates")
+        raise SemError(f"pair {pair.id} is not a layout", "correct its family's templates")
     words = [parts.persona, parts.context, *parts.constraints, *parts.steps, parts.goal]
     return "\n".join([pair.subject, *words])
 

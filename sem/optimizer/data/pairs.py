@@ -58,12 +58,12 @@ class PairAmounts:
         if not 0 <= self.vague <= self.phrasings or self.phrasings < 1:
             raise SemError(
                 f"vague {self.vague} of {self.phrasings} phrasings",
-                "0 <= vague <= phrasings, and phrasings of 1 or more",
+                "write 0 <= vague <= phrasings, and phrasings of 1 or more",
             )
         if min(self.constraints, self.steps) < layout.FEWEST:
             raise SemError(
                 f"{self.constraints} constraints, {self.steps} steps",
-                f"{layout.FEWEST} or more of each",
+                f"write {layout.FEWEST} or more of each",
             )
 
 

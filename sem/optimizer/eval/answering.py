@@ -126,7 +126,7 @@ def find_answerer(model_name: str, root: Path, at: datetime) -> PromptAnswerer:
         machine = hardware.detect_hardware()
         loaded = model.load_model(base.folder, machine.dtype, machine.device)
         if loaded.config.is_encoder_decoder:
-            raise SemError(f"--answer-with: {model_name} is no chat model", f"use {DEFAULT}")
+            raise SemError(f"--answer-with: {model_name} is not a chat model", f"use {DEFAULT}")
         name = f"{Path(model_name).name} ({base.precision_note}), {machine.dtype}"
         return LocalAnswerer(name, HfGenerator(loaded, chat.load_chat(base.folder)))
     call_settings = answerer_calls(model_name)

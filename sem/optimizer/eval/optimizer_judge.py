@@ -84,5 +84,5 @@ def load_optimizer_judge(root: Path, at: datetime) -> OptimizerJudge:
 
 
 def _place(root: Path) -> Project:
-    # The optimizer is no sem, but lies where one would: it may have its own judge.yaml.
+    # The optimizer is not a sem, but lies where one would: it may have its own judge.yaml.
     return Project("optimizer", root)

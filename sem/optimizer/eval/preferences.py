@@ -74,7 +74,7 @@ def _settled(
 ) -> tuple[str, float | None]:
     """Return how `row` counts and its value.
 
-    1 where the rewritten prompt's answer is better, -1, 0.
+    The value is 1 where the rewritten prompt's answer is better, else -1 or 0.
     """
     if not row.raw.is_scored or (is_used and not row.rewritten.is_scored):
         return "unscored", None

@@ -38,7 +38,7 @@ def load_questions(path: Path, count: int, seed: int) -> list[ReferenceQuestion]
     for number, row in enumerate(entries, 1):
         question = _question(row, number, f"{path}: row {number}")
         if question.id in questions:
-            raise SemError(f"{path}: row {number}: its id is there twice", "rename one")
+            raise SemError(f"{path}: row {number}: its id appears twice", "rename one")
         questions[question.id] = question
     if not questions:
         raise SemError(f"{path}: holds no question", "write prompt and reference in each row")

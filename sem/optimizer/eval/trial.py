@@ -292,7 +292,7 @@ class TrialOptions:
             raise SemError(f"--rows {self.rows}", "ask for 1 or more")
         if self.answer_with and self.questions is None:
             raise SemError(
-                "--answer-with answers nothing without questions",
+                "--answer-with needs questions to answer",
                 "add --questions FILE: a prompt and its reference in each row",
             )
 

@@ -246,7 +246,7 @@ def _unfinished(root: Path, plan: dict[str, Any]) -> Run | None:
         try:
             old_plan = state.read_state_file(path, state.OptimizerPlan)
         except SemError as error:  # of another run: it does not stand in the way of this one
-            console.print_note(f"{error.message}: passed over")
+            console.print_note(f"{error.message}: skipped")
             continue
         same = all(old_plan.get(key) == value for key, value in plan.items())
         if same and not (path.parent / manifest.NAME).exists():

@@ -33,11 +33,10 @@ class Decoding:
     """How a rewrite is read off the network.
 
     `temperature` 0: the likeliest text that `beams` beams find (1 beam: greedy). Above 0: a text
-    is
-    drawn, the same one for the same `seed` and prompt whatever else is in the batch. `penalty`:
-    the
-    score of a token that was written already is divided by it (multiplied where negative); 1: is
-    not changed. Its default and that of `beams` were chosen on families held out for calibration.
+    is drawn, the same one for the same `seed` and prompt whatever else is in the batch. `penalty`:
+    the score of a token that was written already is divided by it (multiplied where negative); 1:
+    is not changed. Its default and that of `beams` were chosen on families held out for
+    calibration.
     """
 
     max_tokens: int = 512
@@ -51,10 +50,10 @@ class Decoding:
             raise SemError(
                 f"decoding with max_tokens {self.max_tokens}, beams {self.beams}, "
                 f"temperature {self.temperature}",
-                "1 token and 1 beam or more, and a temperature from 0 to 2",
+                "use 1 token and 1 beam or more, and a temperature from 0 to 2",
             )
         if not 1 <= self.penalty <= 2:
-            raise SemError(f"decoding with penalty {self.penalty}", "from 1 (none) to 2")
+            raise SemError(f"decoding with penalty {self.penalty}", "use 1 (none) to 2")
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,9 @@ def prompt_inputs(speaker: Chat, prompts: Sequence[str], limit: int) -> list[lis
     sent = [encode_prompt(speaker, prompt) for prompt in prompts]
     longest = max(map(len, sent), default=0)
     if longest > limit:
-        raise SemError(f"a prompt is {longest} tokens, {limit} are read", "shorten the prompt")
+        raise SemError(
+            f"a prompt is {longest} tokens, at most {limit} are read", "shorten the prompt"
+        )
     return sent
 
 
@@ -171,7 +172,7 @@ class TorchRewriter:
         """
         model = models.load_model(base, "float32")
         if not model.config.is_encoder_decoder:
-            raise SemError(f"{base}: no encoder-decoder", "name a model of the T5 family")
+            raise SemError(f"{base}: not an encoder-decoder", "name a model of the T5 family")
         return cls(
             models.merge_adapter(model, adapter) if adapter else model, chat.load_chat(base)
         )

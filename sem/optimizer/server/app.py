@@ -225,7 +225,7 @@ TITLE = "Sem prompt optimizer"
 NOTE = "No rules: every rewrite comes from the network."
 # Status -> when; each is answered with an ErrorReply.
 FAULTS = {
-    400: "The request is no JSON, or names another host",
+    400: "The request is not JSON, or names another host",
     401: "No API key, where one is asked for",
     403: "From a page of another address",
     408: "The body came too slowly",
@@ -314,7 +314,7 @@ def _add_faults(app: Any) -> None:
 
 
 def _fault(error: dict[str, Any]) -> dict[str, str]:
-    # Where a body is no JSON, a position stands in the place of a field's name.
+    # Where a body is not JSON, a position stands in the place of a field's name.
     place = () if error["type"] == "json_invalid" else error["loc"][1:]
     name = ".".join(map(str, place))[:80].encode("ascii", "replace").decode()
     return {"field": name, "message": error["msg"]}

@@ -105,10 +105,14 @@ class Guard:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if _name(host) not in self._hosts:
-            raise RequestRefusalError(400, "unknown_host", "this server is not asked by that name")
+            raise RequestRefusalError(
+                400, "unknown_host", "this server does not answer to that host name"
+            )
         origin = headers.get(b"origin")
         if origin is not None and not self._is_ours(origin.decode("latin-1"), host):
-            raise RequestRefusalError(403, "foreign_origin", "that page may not ask this server")
+            raise RequestRefusalError(
+                403, "foreign_origin", "pages of that origin may not use this server"
+            )
         if self._key and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
             self._check_key(headers)
 
@@ -120,7 +124,7 @@ class Guard:
         kind, _, rest = token.partition(b" ")
         token = rest if kind.lower() == b"bearer" else token
         if not secrets.compare_digest(token.strip(), self._key or b""):
-            raise RequestRefusalError(401, "no_key", "show the API key: Authorization: Bearer KEY")
+            raise RequestRefusalError(401, "no_key", "send the API key: Authorization: Bearer KEY")
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """Return the whole body: 413 when it is too long, 408 when it comes too slowly."""

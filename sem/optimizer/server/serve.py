@@ -99,7 +99,7 @@ def _bound(settings: ServeSettings) -> socket.socket:
     except OSError as error:
         raise SemError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-            "name another port: --set serve.port=8001, or end what has this one",
+            "name another port: --set serve.port=8001, or stop the program that uses this one",
         ) from error
     return listener
 

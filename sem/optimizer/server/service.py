@@ -319,9 +319,9 @@ class Service:
     async def answers(
         self, waiting: Sequence["asyncio.Future[Rewrite]"], departure: "asyncio.Future[Any]"
     ) -> list[Rewrite]:
-        """Return what `waiting` come to.
+        """Return what `waiting` comes to.
 
-        Refusal when the client leaves (`departure`) or the time is over first.
+        Raise RequestRefusalError when the client leaves (`departure`) or time runs out first.
         """
         end = time.monotonic() + self.config.timeout_s
         pending = set(waiting)

@@ -193,8 +193,8 @@ def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path)
     packaged = chat.load_chat(folder)
     if packaged.fingerprint() != target.plan()["renderer"]:
         raise SemError(
-            f"run {target.id}: the packaged tokenizer renders otherwise than the trained one",
-            "was the base model changed? prepare and train again",
+            f"run {target.id}: the packaged tokenizer renders differently from the trained one",
+            "if the base model was changed, prepare and train again",
         )
     tested = subject.resolve_subject(project, target.id, "test", None)
     sample = tested.examples[:PROVEN_PROMPTS]
@@ -207,7 +207,7 @@ def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path)
     )
     if proven != served:
         raise SemError(
-            f"run {target.id}: the packaged tokenizer gives other ids than the proven one",
+            f"run {target.id}: the packaged tokenizer gives different ids from the proven one",
             "report this base model: its tokenizer does not come back from its files",
         )
 

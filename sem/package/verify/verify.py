@@ -164,7 +164,7 @@ def package_faults(folder: Path) -> list[str]:
     """Return what is wrong with the package in `folder`, a line each.
 
     Files are read; the chat template alone is run, in a process with limits.
-    SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
+    Raise SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
     """
     _refuse_taint(folder)
     faults = list(_tree(folder))
@@ -261,7 +261,7 @@ def _tree(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         name, mode = path.relative_to(folder), path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            raise SemError(_printable(f"{path}: a link"), "a sealed folder holds plain files only")
+            raise SemError(_printable(f"{path}: a link"), "replace it with the file itself")
         if stat.S_ISDIR(mode):
             if not any(path.iterdir()):
                 yield f"{name}: an empty folder"

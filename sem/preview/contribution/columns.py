@@ -219,7 +219,7 @@ def shape_of(
 
 
 def is_quantity_column(columns: Columns, label: str) -> bool:
-    """Return whether the column `label` holds numbers that are no classes.
+    """Return whether the column `label` holds numbers that are not classes.
 
     Many, and few rows of each.
 

@@ -2,7 +2,7 @@
 
 CSV, TSV, JSON, JSON lines (each also .gz) and Parquet, streamed; a million rows take the memory
 of the sample. Two kinds are told apart: `text` (a text and a label) and `table` (a list
-`features`, or numeric columns, and a label). What is no row is counted with its reason.
+`features`, or numeric columns, and a label). What is not a row is counted with its reason.
 """
 
 import hashlib
@@ -109,7 +109,8 @@ def read_contribution(
     samples = _drawn(path, shape, _quotas(counts, most), seed)
     if shape.kind == "text" and not any(WORD.search(sample.text) for sample in samples):
         raise SemError(
-            f"{path}: the texts hold no words to learn from", "is the text column the right one?"
+            f"{path}: the texts hold no words to learn from",
+            "check that the text column is the right one",
         )
     size = sum(counts.values())
     return Contribution(
@@ -134,13 +135,13 @@ def _rows(path: Path, report: ReadReporter | None = None) -> Iterator[Iterator[t
 
 
 def check_contribution(path: Path) -> None:
-    """Raise SemError when `path` is no plain file with something in it."""
+    """Raise SemError when `path` is not a plain file with something in it."""
     if path.exists() and not path.is_file():
-        raise SemError(f"{path}: not a plain file", "name a file, no folder, pipe or device")
+        raise SemError(f"{path}: not a plain file", "name a file, not a folder, pipe or device")
     if not path.is_file():
         raise SemError(f"{path}: no such file", "check the path")
     if not path.stat().st_size:
-        raise SemError(f"{path}: the file is empty", "copy it again, or make it anew")
+        raise SemError(f"{path}: the file is empty", "copy it again, or export it again")
 
 
 def unpack_contribution(path: Path) -> None:
@@ -194,7 +195,7 @@ def _check_classes(counts: Counter[str], path: Path) -> None:
     if len(counts) > MOST_CLASSES:
         raise SemError(
             f"{path}: more than {MOST_CLASSES:,} different labels",
-            "a preview is of classes; is the label column the right one?",
+            "check that the label column is the right one: a preview needs classes",
         )
 
 

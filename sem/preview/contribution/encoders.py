@@ -68,7 +68,9 @@ class Features:
 
 
 def _wordless() -> SemError:
-    return SemError("the texts hold no words to learn from", "is the text column the right one?")
+    return SemError(
+        "the texts hold no words to learn from", "check that the text column is the right one"
+    )
 
 
 def _columns(counts: Any) -> Any:
@@ -148,7 +150,7 @@ def _scaled(samples: Sequence[Sample]) -> NumberEncoder:
     medians = np.zeros(values.shape[1])
     medians[has_values] = np.nanmedian(values[:, has_values], axis=0)
     filled = np.where(np.isnan(values), medians, values)
-    # Halves first: the sum of 1e308 and 1e308 is no number.
+    # Halves first: the sum of 1e308 and 1e308 is not a number.
     means = (filled / 2 / len(filled)).sum(axis=0) * 2
     size = np.maximum(np.abs(filled - means).max(axis=0), np.finfo(float).tiny)
     spreads = size * np.sqrt((((filled - means) / size) ** 2).mean(axis=0))

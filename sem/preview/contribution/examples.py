@@ -38,7 +38,8 @@ def read_examples(path: Path, tasks: Mapping[str, TaskSpec], most: int, seed: in
     contribution.unpack_contribution(path)
     if path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1] not in ("jsonl", "ndjson"):
         raise SemError(
-            f"{path}: examples of a sem's task are JSON lines", "write one object a line (.jsonl)"
+            f"{path}: the examples of a task must be JSON lines",
+            "write one object per line (.jsonl)",
         )
     refused: Counter[str] = Counter()
     report = ReadReporter(lambda _, reason: refused.update((reason.partition(":")[0],)))

@@ -162,7 +162,7 @@ def _write(folder: Path, path: Path, content: str | bytes) -> None:
         total, removals = total - size, removals + 1
     if removals:
         console.print_note(
-            f"cache: the {removals} oldest files gave way: {MOST_BYTES // 2**20:,} MiB"
+            f"cache: removed its {removals} oldest files to stay under {MOST_BYTES // 2**20:,} MiB"
         )
     try:
         files.write_file(path, content)

@@ -54,7 +54,7 @@ class GainExtrapolation:
 def estimate_full_gain(steps: Sequence[LadderRung], base: int, total: int) -> PairedGain:
     """Return the gain at `total` contributed rows over `base` rows, by `steps`.
 
-    The last one's when it has all.
+    Where the last rung has all of them, its gain is returned.
 
     The error is the last rung's, scaled, and the spread of the factor, added in squares.
     """
@@ -142,7 +142,8 @@ class EstimateRows:
     def __post_init__(self) -> None:
         if len(self.benchmark) < 2:
             raise SemError(
-                f"the benchmark has {len(self.benchmark)} rows", "give at least two, better 500"
+                f"the benchmark has {len(self.benchmark)} rows",
+                "give at least two, preferably 500",
             )
 
 

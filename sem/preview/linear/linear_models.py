@@ -105,11 +105,13 @@ def read_linear_model(path: Path) -> tuple[Model, str]:
 
 
 def refuse_code(path: Path, hint: str = HINT) -> None:
-    """Raise SemError when `path` is no plain file of a usable size, or could run code when
+    """Raise SemError when `path` is not a plain file of a usable size, or could run code when
     opened.
     """
     if path.is_dir():
-        raise SemError(f"{path}: a folder; a package answers prompts and tells no classes", hint)
+        raise SemError(
+            f"{path}: a folder: a package answers prompts and does not predict classes", hint
+        )
     if not path.is_file():
         raise SemError(f"{path}: no such file", hint)
     if path.stat().st_size > MOST_BYTES:

@@ -31,7 +31,7 @@ def fit_regression(
 ) -> Model:
     """Return a model of `samples` with an encoder of its own.
 
-    Solved at once, so that `passes` are none.
+    It is solved in one step, so it makes no passes.
     """
     from sklearn.linear_model import Ridge
 

@@ -181,12 +181,12 @@ def measure_token_pace(
 
 
 def seconds_a_step(bench: Bench, rows: EncodedSplit, pace: TokenPace) -> float:
-    """Return of an optimizer step on `rows`, what is below the trained layers apart."""
+    """Return the seconds of an optimizer step on `rows`, without the layers below the trained."""
     return pace.trained * _of_both(rows) * bench.job.recipe.effective_batch
 
 
 def seconds_below(bench: Bench, rows: EncodedSplit, pace: TokenPace) -> float:
-    """Return of what stands below the trained layers, for a step of each training.
+    """Return the seconds of the layers below the trained ones, for a step of each training.
 
     Few rows differ.
     """
@@ -195,7 +195,7 @@ def seconds_below(bench: Bench, rows: EncodedSplit, pace: TokenPace) -> float:
 
 
 def seconds_a_row(rows: TrainingRows, pace: TokenPace, scorings: int = 1) -> float:
-    """Return of scoring one of `rows`, `scorings` times."""
+    """Return the seconds of scoring one of `rows`, `scorings` times."""
     return (pace.scored * scorings + pace.below) * _mean(rows.kept)
 
 

@@ -383,7 +383,7 @@ def _learnt_before(
     tested = tuple(example for number, example in enumerate(val) if number not in duplicates)
     if len(tested) < 2:
         raise SemError(
-            f"{package.folder}: has learnt {len(duplicates)} of the {len(val)} val rows",
+            f"{package.folder}: was trained on {len(duplicates)} of the {len(val)} val rows",
             "give a package that was trained on the latest snapshot",
         )
     return train, tested
@@ -422,9 +422,9 @@ def _chosen(
 
 
 def _ways(request: LoraRequest, folder: Path) -> Iterator[Bench]:
-    """Yield the ways to train, the truest first.
+    """Yield the ways to train, the most faithful first.
 
-    The sem's model, the proxy, the model's last layers.
+    They are the sem's model, the proxy and the last layers of the model.
     """
     name = request.project.base_model_id
     own = benches.prepare_bench(request.project, name, folder, request.package)

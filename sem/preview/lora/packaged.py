@@ -103,12 +103,12 @@ def _check_kind(folder: Path) -> None:
     if folder.is_dir():
         has_manifest = (folder / manifest.NAME).exists()
         if not has_manifest and any(folder.rglob("*.gguf")):
-            raise SemError(f"{folder}: holds GGUF only, which no model is trained from", HINT)
+            raise SemError(f"{folder}: holds GGUF only, which cannot be trained", HINT)
         return
     if folder.is_file():
         with folder.open("rb") as file:
             if file.read(4) == b"GGUF":
-                raise SemError(f"{folder}: a GGUF file, which no model is trained from", HINT)
+                raise SemError(f"{folder}: a GGUF file, which cannot be trained", HINT)
     refuse_code(folder, HINT)
     raise SemError(f"{folder}: a file, not a package", HINT)
 
@@ -131,8 +131,8 @@ def _check_files(folder: Path, base: Weights) -> None:
     """Raise SemError for what must not be opened at all."""
     if (folder / run.TAINTED_JSON).exists():
         raise SemError(
-            f"{folder}: tainted: a takedown removed rows that it rests on",
-            "package a run that was trained after it",
+            f"{folder}: tainted: a takedown removed rows it was trained on",
+            "package a run that was trained after that takedown",
         )
     for path in folder.rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
@@ -155,12 +155,12 @@ def _check_fit(project: Project, folder: Path, facts: dict[str, Any], base: Weig
     for name, spec in sorted(project.tasks.items()):
         if lineage["tasks"].get(name) != spec.fingerprint():
             raise SemError(
-                f"{folder}: task {name} is not as the package was trained on it",
+                f"{folder}: task {name} differs from the one the package was trained on",
                 "train and export again, or restore the task's file",
             )
     speaker = chat.load_chat(base.folder, recipe.load_recipe(project).renderer)
     if lineage["renderer"] != speaker.fingerprint():
-        raise SemError(f"{folder}: its prompts are written in other turns than train.yaml's", HINT)
+        raise SemError(f"{folder}: its prompts use different turns from train.yaml's", HINT)
     if facts["files"].get(TOKENIZER, {}).get("sha256") != _digest(base.folder):
         raise SemError(f"{folder}: its tokenizer is not that of the base model", HINT)
 
@@ -187,7 +187,7 @@ def _learnt(project: Project, folder: Path, facts: dict[str, Any]) -> Snapshot:
 
 def _unknown(folder: Path, version: int) -> SemError:
     return SemError(
-        f"{folder}: its snapshot v{version} is not here: whether it has learnt the val rows "
-        "cannot be told",
+        f"{folder}: its snapshot v{version} is not here, so it may have been trained "
+        "on the val rows",
         "give a package that was trained on a snapshot of this sem",
     )

@@ -45,7 +45,9 @@ def validate_document(
         _say(result, len(wrong) if shows_all else 10)
     if wrong:
         count = f"{len(wrong)} problem{'' if len(wrong) == 1 else 's'}"
-        raise SemError(f"{path}: {count}: {wrong[0]}", "correct the document, or its maker")
+        raise SemError(
+            f"{path}: {count}: {wrong[0]}", "correct the document, or the program that wrote it"
+        )
 
 
 def document_problems(document: Any, other: Path | None, proves: bool) -> list[str]:

@@ -187,9 +187,9 @@ def preview_rows(
 def _judged(
     worth: ContributionWorth, own: tuple[Sample, ...], budget: FitBudget
 ) -> tuple[list[JudgedRow], CoverageGaps | None]:
-    """Return what to do with each row, and what gaps are filled.
+    """Return what to do with each row, and which gaps are filled.
 
-    Of numbers only what lies elsewhere.
+    Where the target is a number, only the overlap is known.
     """
     if worth.rows.shape.is_of_numbers:
         return influence.advise_rows(own, [0.0] * len(own), {}, worth.overlap), None
@@ -207,7 +207,8 @@ def rows_worth(
 ) -> ContributionWorth:
     """Return what the requested rows add.
 
-    Overlap left out, time measured, trained, extrapolated.
+    Rows of the benchmark are left out; the time is measured, then models are trained and
+    extrapolated.
     """
     own, compared = request.own, request.compared
     row_overlap = overlap.find_overlap(own, compared.base, compared.benchmark)
@@ -261,9 +262,9 @@ def _cut(
 def _baseline(
     options: PreviewOptions, shape: ColumnShape, compared: ComparisonData, steps: int
 ) -> tuple[Model | None, tuple[str, ...]]:
-    """Return the model of the base rows that exists already, named by the user or kept.
+    """Return the model of the base rows that exists already, and notes about it.
 
-    And notes.
+    The user named it, or it was kept.
     """
     rows_sha256 = linear_models.rows_hash(compared.base)
     if options.baseline is None:

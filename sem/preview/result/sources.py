@@ -119,7 +119,7 @@ def of_itself(source: Contribution, seed: int) -> tuple[ComparisonData, tuple[Sa
     name, different = source.manifest["source_path"], len({s.content() for s in source.samples})
     if len(source.samples) < FEWEST or len(benchmark) < 2 or not base or not own:
         raise SemError(
-            f"{name}: cannot be cut in base, contribution and benchmark: "
+            f"{name}: cannot be cut into base, contribution and benchmark: "
             f"{len(source.samples):,} usable, {different:,} different",
             f"give {FEWEST} different rows or more, or --sem with a preview.yaml",
         )

@@ -21,9 +21,9 @@ TEST, NONE = "test", "none"
 
 
 def hash_sorted_json(value: Any, compact: bool = False) -> str:
-    """Return the hex digest of `value` as sorted JSON, with `, ` and `.
+    """Return the hex digest of `value` as sorted JSON.
 
-    ` between its parts unless `compact`.
+    The separators are `, ` and `: `, or `,` and `:` when `compact`.
     """
     separators = (",", ":") if compact else None
     text = json.dumps(value, sort_keys=True, separators=separators, allow_nan=False)
@@ -71,9 +71,9 @@ def public_inputs_hash(document: Mapping[str, Any]) -> str:
 def build_zk_document(
     legacy: Mapping[str, Any], version: str, environment: str = TEST
 ) -> dict[str, Any]:
-    """Return the strict form of the `legacy` output, proven to fit the schema; `version`.
+    """Return the strict form of the `legacy` output, checked against the schema.
 
-    Of this program.
+    `version` is that of this program.
     """
     evaluated, pipeline = legacy["evaluation_metadata"], legacy["pipeline_metadata"]
     benchmark, attribution = evaluated["benchmark_dataset"], legacy["contributor_attribution"]

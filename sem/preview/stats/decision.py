@@ -101,7 +101,7 @@ def widen_gain(
 ) -> PairedGain:
     """Return `gain` with what training itself adds to its error.
 
-    `by`, or as the backtest found it.
+    That is `by`, or what the backtest found.
 
     Other rows and other settings move the result where the benchmark's rows do not: by some
     points and a share of the gain, and by more of both the larger the share of the contribution
@@ -153,9 +153,9 @@ def tells_size(curve: Mapping[str, Any], chance: float) -> bool:
 
 
 def decide_size_claim(values: Mapping[str, float], word: Word) -> dict[str, Any]:
-    """Return whether the points are told as the size of the gain, and why not.
+    """Return whether the points are given as the size of the gain, and why not.
 
-    The `word` is whether.
+    `word` says whether there is a gain.
     """
     if word == "refused":
         return {"told": False, "reason": "the contribution is refused"}

@@ -37,7 +37,9 @@ def metric_deltas(baseline: Mapping[str, float], new: Mapping[str, float]) -> di
     """
     shared = [name for name in baseline if name in new]
     if not shared:
-        raise SemError("both models have no metric in common", "evaluate them with the same code")
+        raise SemError(
+            "the two models have no metric in common", "evaluate them with the same code"
+        )
     deltas = {name: _delta(float(baseline[name]), float(new[name])) for name in shared}
     return {
         "delta_one_score": mean_absolute_delta(deltas),
@@ -133,9 +135,9 @@ def decide_deltaone(
     last: datetime | None = None,
     rule: AcceptanceRule | None = None,
 ) -> AcceptanceDecision:
-    """Return the decision on `new` against `baseline` at the time `at`; `last`.
+    """Return the decision on `new` against `baseline` at the time `at`.
 
-    The acceptance before it.
+    `last` is the acceptance before it.
     """
     low, high = points_interval(baseline, new)
     gained = (new.value - baseline.value) * 100

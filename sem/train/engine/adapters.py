@@ -21,7 +21,7 @@ WAY_OUT = "use lora.targets: attention, or method: full, which trains every weig
 def prepare_trainable_model(model: Any, recipe: Recipe) -> Any:
     """Return `model` ready to train as `recipe` says.
 
-    In a LoRA with fp32 weights, or itself in fp32.
+    It is wrapped in a LoRA with fp32 weights, or is itself in fp32.
     """
     if recipe.method == "full":
         # bf16 loses updates of 2e-4 on weights near 0.05.
@@ -104,7 +104,7 @@ def linear_layers(model: Any) -> dict[str, Any]:
 def adapted_share(model: Any, targets: str) -> tuple[int, int, float]:
     """Return how many linear layers `targets` adapts, of how many, and its share of weights.
 
-    Matrices that are no layers, as fused experts, count among the weights.
+    Matrices that are not layers, as fused experts, count among the weights.
     """
     layers, names = linear_layers(model), linear_targets(model, targets)
     adapted_names = [name for name in layers if name in names or _last(name) in names]
@@ -127,13 +127,13 @@ def trained_weights(model: Any, recipe: Recipe) -> int:
 
 
 def _refuse_bare_matrices(model: Any) -> None:
-    """Raise SemError when `model` multiplies by matrices that are no layers, as fused experts
+    """Raise SemError when `model` multiplies by matrices that are not layers, as fused experts
     are.
     """
     for name, _ in _bare_matrices(model):
         raise SemError(
             f"lora.targets: all-linear would leave out {name}: a matrix of a "
-            f"{model.config.model_type} model that is no layer of its own",
+            f"{model.config.model_type} model that is not a layer of its own",
             WAY_OUT,
         )
 
@@ -208,7 +208,9 @@ def load_trained_weights(model: Any, folder: Path, recipe: Recipe) -> None:
 
     result = set_peft_model_state_dict(model, tensors)
     if result.unexpected_keys:
-        raise SemError(f"{folder}: holds {result.unexpected_keys[0]}", "train it again")
+        raise SemError(
+            f"{folder}: unexpected tensor {result.unexpected_keys[0]}", "train it again"
+        )
 
 
 def refuse_infinite(model: Any, when: str) -> None:

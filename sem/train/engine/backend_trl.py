@@ -25,9 +25,9 @@ def load_trl_base(job: TrainingJob) -> Any:
 
 
 def ready_for_training(job: TrainingJob, base: Any) -> tuple[Any, list[str]]:
-    """Return `base`, ready to train as `job` says, the same from the same seed.
+    """Return `base`, ready to train as `job` says, and what made it fast.
 
-    What made it fast.
+    The same seed gives the same model.
     """
     from transformers import set_seed
 

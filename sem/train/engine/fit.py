@@ -135,7 +135,7 @@ class StopSignal:
         if self.asked is not None:
             raise PreemptedError(
                 f"stopped at step {step} of {steps} by signal {self.asked}",
-                "a checkpoint is written: go on with `fab train.resume`",
+                "a checkpoint is written: continue with `fab train.resume`",
             )
 
 
@@ -278,7 +278,7 @@ def fit_stages(job: TrainingJob, model: Any, resume: bool) -> dict[str, Any]:
         for number, stage in enumerate(job.stages):
             if stage.is_over(job.run):
                 adapters.load_trained_weights(model, stage.result(job.run), job.recipe)
-                console.print_note(f"{stage.name}: finished before")
+                console.print_note(f"{stage.name}: already finished")
                 continue
             results[stage.name] = _stage(job, number, model, resume, stop, follow)
             if stage.name != last:
@@ -306,7 +306,7 @@ def _stage(
     start = several.compute_once(lambda: checkpoints.newest_checkpoint(folder))
     if start or resume:
         console.print_note(
-            f"{stage.name}: going on from {start.name if start else 'step 0: no checkpoint'}"
+            f"{stage.name}: continuing from {start.name if start else 'step 0: no checkpoint'}"
         )
     # The first stage was seeded before its adapter was made.
     if number:

@@ -66,9 +66,9 @@ def answer_loss(model: Any, inputs: dict[str, Any], denominator: Any, _: float =
 
 
 def dpo_loss(model: Any, inputs: dict[str, Any], denominator: Any, beta: float) -> Any:
-    """-log sigmoid(`beta` · (margin - reference margin)), summed over pairs (Rafailov et al.
+    """-log sigmoid(`beta` · (margin - reference margin)), summed over pairs.
 
-    2023).
+    Source: Rafailov et al. 2023.
 
     `denominator`: pairs in the step. inputs["reference"]: (pairs, 2) log p of chosen and rejected
     under the model as it was before this stage.

@@ -47,14 +47,14 @@ def is_first() -> bool:
 def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
     """Together with the other processes as long as this is open; alone it does nothing.
 
-    SemError when `folder`, the run's, is not the same one for all of them.
+    Raise SemError when `folder`, the run's, is not the same one for all of them.
     """
     if process_count() == 1:
         yield
         return
     if recipe.effective_batch % (recipe.micro_batch * process_count()):
         raise SemError(
-            f"effective_batch {recipe.effective_batch} is no multiple of micro_batch "
+            f"effective_batch {recipe.effective_batch} is not a multiple of micro_batch "
             f"{recipe.micro_batch} x {process_count()} processes",
             "choose micro_batch so that it divides each process's part",
         )
@@ -96,7 +96,7 @@ def _share(folder: Path) -> None:
         mark.unlink()
     if absent:
         raise SemError(
-            f"process {absent} of {process_count()} sees another {folder} than the first",
+            f"process {absent} of {process_count()} sees a different {folder} from the first",
             "put the project on a disk that all hosts share, at the same path",
         )
 

@@ -250,7 +250,7 @@ class SemTrainerMixin:
             shutil.rmtree(folder, ignore_errors=True)
             raise SemError(
                 f"{folder.name} was not written: {' '.join(str(error).split())[:200]}",
-                "free space on this disk, then go on with `fab train.resume`",
+                "free space on this disk, then continue with `fab train.resume`",
             ) from error
 
 

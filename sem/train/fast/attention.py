@@ -23,8 +23,7 @@ def blocked_attention(query: Any, key: Any, value: Any, scale: float, window: in
     it.
 
     `query` of shape (rows, heads, width, size), `key` and `value` with as many heads or a divisor
-    of
-    them. The result has shape (rows, width, heads, size).
+    of them. The result has shape (rows, width, heads, size).
     """
     # Autocast over fp32 weights makes bf16 values; rotation has made the other two fp32.
     query, key = query.to(value.dtype), key.to(value.dtype)
@@ -89,7 +88,7 @@ def _backward(grad: Any, saved: tuple[Any, ...], scale: float, window: int | Non
 
 
 def _probabilities(query: Any, key: Any, scale: float, window: int | None, block: Block) -> Any:
-    """Return of shape (rows, key heads, queries of a group, keys)."""
+    """Return probabilities of shape (rows, key heads, queries of a group, keys)."""
     first, start, stop = block
     rows, groups = key.shape[:2]
     scores = (_grouped(query, start, stop, groups) * scale) @ key[:, :, first:stop].mT

@@ -43,9 +43,9 @@ def gelu_gate(gate: Any, up: Any) -> Any:
 
 
 def rotate_positions(query: Any, key: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
-    """Return `query` and `key` (tokens, heads, size) turned by their positions (Su et al.
+    """Return `query` and `key` (tokens, heads, size) turned by their positions.
 
-    2021).
+    Source: Su et al. 2021.
     """
     return _turned(query, cos, sin), _turned(key, cos, sin)
 

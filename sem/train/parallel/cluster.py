@@ -33,7 +33,7 @@ ENDS_WITH_PARENT = 1
 def start_on_cluster(argv: Sequence[str], count: int, address: str, gpus: bool) -> int:
     """Run `argv` in `count` processes on the cluster at `address`.
 
-    The exit code that tells the most.
+    Return the most telling exit code.
     """
     launch.check_process_count(count)
     ray = _joined(address)
@@ -121,7 +121,7 @@ def _joined(address: str) -> Any:
         import ray
     except ImportError as error:
         raise SemError(
-            f"--ray-address: {error}", "install the extra: pip install 'sem[cluster]'"
+            f"--ray-address: {error}", "install the extra: pip install 'opensem[cluster]'"
         ) from error
     ray_engine.reach_cluster(address, "--ray-address")
     try:

@@ -20,9 +20,9 @@ LOOK_S = 0.1
 
 
 def start_processes(argv: Sequence[str], count: int) -> int:
-    """Run `argv` in `count` Python processes as torchrun would.
+    """Run `argv` in `count` Python processes, as torchrun would.
 
-    0, or the first exit code that is not.
+    Return 0, or the first exit code that is not 0.
 
     A process that fails takes the others with it: they would wait for it for ever.
     """
@@ -45,7 +45,7 @@ def start_processes(argv: Sequence[str], count: int) -> int:
 def check_process_count(count: int) -> None:
     """Raise SemError when so many processes make no sense."""
     if not 2 <= count <= 64:
-        raise SemError(f"--processes {count}", "one for each GPU, 2 to 64")
+        raise SemError(f"--processes {count}", "start one for each GPU, 2 to 64")
 
 
 def wait_for_children(children: Sequence[Any]) -> int:
@@ -60,7 +60,7 @@ def wait_for_children(children: Sequence[Any]) -> int:
             _ended(children, GRACE_S if code in STOPPED else 0.0)
             if code not in STOPPED:
                 console.print_note(
-                    f"process {rank} of {len(children)} ended with {code}: all are ended"
+                    f"process {rank} of {len(children)} exited with {code}: all are stopped"
                 )
             return code if code > 0 else 128 - code
         time.sleep(LOOK_S)

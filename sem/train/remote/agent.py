@@ -75,9 +75,9 @@ class Agent:
         return self.patient(lambda: self._once(verb, request, more_s))
 
     def patient(self, ask: Callable[[], Any]) -> Any:
-        """Return what `ask` gives, over cut lines.
+        """Return what `ask` gives, asked again after each cut of the connection.
 
-        TRIES times at least and `patience_s` seconds long.
+        Raise Unreachable after at least TRIES tries and `patience_s` seconds.
         """
         began, tries = time.monotonic(), 0
         while True:
@@ -92,7 +92,7 @@ class Agent:
                     raise Unreachable(
                         f"{cut.message} ({tries} tries in {elapsed_s:.0f} s); "
                         "its state is unknown",
-                        "what runs there goes on: ask again with "
+                        "what runs there continues: ask again with "
                         f"`fab -H {self.named} train.attach`",
                     ) from cut
                 time.sleep(min(PAUSE_S * tries, 5.0))
@@ -129,16 +129,16 @@ class Agent:
         """Return the answer in what came, whatever a login script printed before it."""
         lines = [line for line in reply.splitlines() if line.startswith(ANSWER)]
         if not lines:
-            raise ConnectionCutError(f"{self.far.host}: it answered nothing", "run it again")
+            raise ConnectionCutError(f"{self.far.host}: it sent no answer", "run it again")
         answer = json.loads(lines[-1].removeprefix(ANSWER))
         if "error" in answer:
             raise SemError(f"{self.far.host}: {answer['error']}", answer["hint"])
         return answer
 
     def push(self, request: Json, root: Path, label: str) -> int:
-        """Send the files of `request` below `root`.
+        """Send the files of `request` below `root`; return how many bytes were sent.
 
-        How many bytes went over, cut lines included.
+        Bytes sent before a cut are counted too.
         """
         sent, last = 0, None
         needed = self.ask("offer", request, more_s=600)["needed"]
@@ -154,16 +154,16 @@ class Agent:
         return sent
 
     def _or_again(self, ask: Callable[[], Any], stuck: bool) -> Any:
-        """Return what `ask` gives.
+        """Return what `ask` gives, or None when the connection is cut.
 
-        A cut gives None as long as every turn brings the receiver further.
+        When `stuck`, no try brought the receiver further: raise Unreachable.
         """
         try:
             return ask()
         except ConnectionCutError as cut:
             if stuck:
                 raise Unreachable(
-                    cut.message, "run the same again: it goes on from there"
+                    cut.message, "run the same command again: it continues from there"
                 ) from cut
             time.sleep(PAUSE_S)
             return None
@@ -231,7 +231,7 @@ class Agent:
             except BrokenPipeError:
                 self._ended(process)
                 raise ConnectionCutError(
-                    f"{self.far.host}: the line was cut", "run it again"
+                    f"{self.far.host}: the connection was lost", "run it again"
                 ) from None
             finally:
                 process.kill()

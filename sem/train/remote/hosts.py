@@ -35,14 +35,16 @@ class Host:
         if self.address is not None:
             check_host(self.address)
         if not self.folder or self.folder.startswith(("-", "~")) or not self.folder.isprintable():
-            raise SemError(f"folder {self.folder!r}", "a path below the home folder, or absolute")
+            raise SemError(
+                f"folder {self.folder!r}", "write a path below the home folder, or an absolute one"
+            )
         if self.port is not None and not 0 < self.port < 65_536:
-            raise SemError(f"port {self.port}", "a number from 1 to 65535")
+            raise SemError(f"port {self.port}", "write a number from 1 to 65535")
         if not 0 < self.processes < 65:
-            raise SemError(f"processes {self.processes}", "one for each GPU, 1 to 64")
+            raise SemError(f"processes {self.processes}", "write one for each GPU, 1 to 64")
         for key in ("max_hours", "stop_after_idle_minutes"):
             if getattr(self, key) is not None and not 0 < getattr(self, key) < 100_000:
-                raise SemError(f"{key} {getattr(self, key)}", "a number above 0")
+                raise SemError(f"{key} {getattr(self, key)}", "write a number above 0")
         if self.gpus is not None and not re.fullmatch(r"\d+(,\d+)*", self.gpus):
             raise SemError(f"gpus {self.gpus!r}", 'write their numbers, as "0" or "0,1"')
         if (self.stop != "nothing") != (self.stop_after_idle_minutes is not None):

@@ -124,7 +124,7 @@ def run_progress(project: Project, run: Run, rows_there: int) -> list[str]:
     if rows <= rows_there:
         if rows:
             console.print_note(
-                f"the host is as far ({rows_there} rows of metrics): its own are used"
+                f"the host is as far along ({rows_there} rows of metrics): its own files are used"
             )
         return []
     home, paths = run.folder.relative_to(project.root).as_posix(), []
@@ -145,9 +145,9 @@ def _is_whole(folder: Path, parts: list[str]) -> bool:
 
 
 def _replaced(run: Run, remote_plan: Json | None, agent: Agent) -> Json | None:
-    """Return the run.json `remote_plan` when ours is the same run, changed since by `--set`.
+    """Return the run.json `remote_plan` when it is the same run, changed since by `--set`.
 
-    Else SemError.
+    Otherwise raise SemError.
     """
     ours = run.plan()
     if remote_plan is None or remote_plan == ours:
@@ -156,7 +156,7 @@ def _replaced(run: Run, remote_plan: Json | None, agent: Agent) -> Json | None:
     before, now = (plan.get("updates", []) for plan in (remote_plan, ours))
     if fixed[0] != fixed[1] or now[: len(before)] != before:
         raise SemError(
-            f"run {run.id}: run.json on {agent.far.host} is another one",
+            f"run {run.id}: run.json on {agent.far.host} is of a different run",
             "prepare a new run, or remove that one there",
         )
     return remote_plan
@@ -170,7 +170,7 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
         if agent.ask("has", {"path": f"{model}/config.json"})["file"]:
             return 0
         raise SemError(
-            f"{agent.far.host}: no base model at {model}, and a path of this machine is not made",
+            f"{agent.far.host}: no base model at {model}, and none is created at that path",
             "move the folder below models/base/, name it so in the TaskSpec, prepare a new run",
         )
     if host.weights == "fetch":
@@ -181,7 +181,8 @@ def _weights(agent: Agent, host: Host, project: Project, run: Run) -> int:
     request = {"kind": "weights", "name": folder.name, "listed": hash_files(folder, paths)}
     if folder.parent.resolve() != project.base_models.resolve():
         raise SemError(
-            f"base model {model}: not below models/base/", "move its folder there, prepare anew"
+            f"base model {model}: not below models/base/",
+            "move its folder there, then prepare a new run",
         )
     return agent.push(request, folder, f"base model {folder.name}")
 

@@ -51,8 +51,8 @@ def pull_finished_run(agent: Agent, sem: str, run: Run, with_checkpoints: bool =
     own = next((entry for entry in listed if entry["path"] == "run.json"), None)
     if own is None or own["sha256"] != files.sha256_file(run.folder / "run.json"):
         raise SemError(
-            f"run {run.id}: run.json on {agent.far.host} is not the one here",
-            "it is another run: nothing was fetched",
+            f"run {run.id}: run.json on {agent.far.host} differs from the one here",
+            "the host holds a different run of that name: nothing was fetched",
         )
     entries = [e for e in listed if e["path"] != "run.json" and not _is_here(run.folder, e)]
     staging = run.folder / INCOMING
@@ -84,7 +84,8 @@ def _verify(run: Run, staging: Path, listed: list[Json]) -> None:
         facts = state.read_state_file(at[manifest.NAME], state.RunManifest)
         if facts.get("run_json_sha256") != files.sha256_file(run.folder / "run.json"):
             raise SemError(
-                f"run {run.id}: its manifest names another run.json", "it is another run"
+                f"run {run.id}: its manifest names a different run.json",
+                "check that it is the same run",
             )
         for name, sha256 in facts["adapter"].items():
             _compare(at.get(f"adapter/{name}"), f"adapter/{name}", sha256)
@@ -211,7 +212,7 @@ def _check(agent: Agent, hello: Json, run: Run) -> None:
     if hello["kills_left_processes"]:
         console.print_note(
             f"{agent.far.host}: logind ends what a login leaves running (KillUserProcesses=yes): "
-            "the job may end with the line; set it to no there"
+            "the job may end with the connection; set it to no there"
         )
     device = run.plan()["hardware"]["device"]
     if device == "cuda" and not hello["gpus"]:
@@ -305,7 +306,7 @@ def follow_job(agent: Agent, sem: str, run: str, folder: Path, attempt: str | No
         except Unreachable as error:
             raise Unreachable(
                 error.message,
-                f"the job there goes on; `fab -H {agent.named} train.attach --run {run}` shows "
+                f"the job there continues; `fab -H {agent.named} train.attach --run {run}` shows "
                 f"the rest from byte {log.size():,}",
             ) from error
         data = base64.b64decode(reply.pop("data"))
@@ -321,7 +322,8 @@ def _whole(log: AttemptLog, reply: Json) -> Json:
     if here != reply["log_sha256"] and reply["log"]:
         log.path.unlink()
         raise SemError(
-            f"{log.path.name} differs from the log on the host", "attach again: it is read anew"
+            f"{log.path.name} differs from the log on the host",
+            "attach again: the log is read from the start",
         )
     return reply
 
@@ -361,7 +363,7 @@ def run_on_host(
     host_spec = replace(host_spec, processes=processes) if processes != 1 else host_spec
     begun = start_on_host(host_spec.agent(host), host_spec, project, target, resume)
     if detach:
-        console.print_note(f"it goes on without us; look with `fab -H {host} train.attach`")
+        console.print_note(f"it continues there; look at it with `fab -H {host} train.attach`")
         return 0
     code = follow_remote_job(project, target, host, begun["attempt"])
     if code == 0:

@@ -31,24 +31,26 @@ def find_texts(project: Project, pretrain: Pretrain) -> list[Path]:
 
     None without a pattern.
 
-    SemError when one is no text, leaves the folder, or none is there.
+    Raise SemError when one is not text, leaves the folder, or none is there.
     """
     if pretrain.texts is None:
         return []
     root = project.processed.parent
     if Path(pretrain.texts).is_absolute() or ".." in Path(pretrain.texts).parts:
-        raise SemError(f"pretrain.texts: {pretrain.texts!r} leaves {root}", "name files below it")
+        raise SemError(
+            f"pretrain.texts: {pretrain.texts!r} leads out of {root}", "name files below it"
+        )
     paths = sorted(path for path in root.glob(pretrain.texts) if path.is_file())
     for path in paths:
         if path.suffix.lower() not in SUFFIXES:
-            raise SemError(f"{path}: no text", f"name {' and '.join(SUFFIXES)} files only")
+            raise SemError(f"{path}: not a text file", f"name {' and '.join(SUFFIXES)} files only")
         if not path.resolve().is_relative_to(root.resolve()):
-            raise SemError(f"{path}: a link out of {root}", "copy the text there")
+            raise SemError(f"{path}: a link out of {root}", "copy the file there")
         if path.stat().st_size > MOST_BYTES:
             raise SemError(f"{path}: more than {MOST_BYTES:,} bytes", "cut it into several texts")
     if not paths:
         raise SemError(
-            f"pretrain.texts: no file fits {root / pretrain.texts}", "correct the pattern"
+            f"pretrain.texts: no file matches {root / pretrain.texts}", "correct the pattern"
         )
     return paths
 

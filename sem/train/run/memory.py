@@ -153,7 +153,7 @@ def _exhausted(recipe: Recipe) -> SemError:
     return SemError(
         f"out of memory with micro_batch {recipe.micro_batch}",
         "lower train.max_tokens or lora.rank, or set gradient_checkpointing: true; "
-        "then go on with `fab train.resume`",
+        "then continue with `fab train.resume`",
     )
 
 

@@ -103,7 +103,7 @@ def _same(project: Project, plan: dict[str, Any]) -> Run | None:
         try:
             old_plan = state.read_state_file(path, state.TrainedPlan)
         except SemError as error:  # of another run: it does not stand in the way of this one
-            console.print_note(f"{error.message}: passed over")
+            console.print_note(f"{error.message}: skipped")
             continue
         if all(old_plan.get(key) == plan[key] for key in plan if key not in VOLATILE):
             return Run(path.parent.name, path.parent)
@@ -126,7 +126,10 @@ def load_training_job(project: Project, target: Run) -> TrainingJob:
     base = pinned_base.resolve_pinned_base(plan["base_model"], project.root)
     speaker = chat.load_chat(base.folder, recipe.renderer)
     if speaker.fingerprint() != plan["renderer"]:
-        raise SemError(f"run {target.id}: the chat renderer has changed", "prepare a new run")
+        raise SemError(
+            f"run {target.id}: the chat renderer has changed",
+            "prepare a new run with `fab train.prepare`",
+        )
     tasks = run.tasks_of(plan)
     training_parts = parts.load_parts(project, frozen, tasks, speaker, recipe)
     for name, words in parts.FACTS.items():

@@ -187,7 +187,7 @@ def check_template(subject: PreflightInputs) -> PreflightCheck:
         if sent[row.id] != row.ids[: row.prompt] or whole[: len(row.ids)] != list(row.ids):
             rows.append(row.id)
     finding = f"differs in {len(rows)} rows" if rows else "training and generation agree"
-    hint = f"the chat template renders an answer otherwise: {turns.way_out(chat.tokenizer)}"
+    hint = f"the chat template renders an answer differently: {turns.way_out(chat.tokenizer)}"
     return _check("template", finding, rows, hint)
 
 
@@ -210,7 +210,9 @@ def special_tokens(subject: PreflightInputs) -> PreflightCheck:
     first = subject.writer.chat.tokenizer.bos_token_id
     rows = [r.id for r in subject.rows.kept if first is not None and r.ids[:2] == (first, first)]
     finding = f"twice at the start of {len(rows)} rows" if rows else "no row begins with two"
-    hint = "the template writes a begin-of-text token and the tokenizer adds one"
+    hint = (
+        "template and tokenizer both write it: set add_bos_token: false in tokenizer_config.json"
+    )
     return _check("begin of text", finding, rows, hint)
 
 
@@ -231,7 +233,7 @@ def lost_evidence(subject: PreflightInputs) -> PreflightCheck:
     """Answers stand in what is left of their page, where they stood in the page."""
     path = subject.project.store
     if not path.exists():
-        return PreflightCheck("evidence", f"not looked at: no store at {path.name}")
+        return PreflightCheck("evidence", f"not checked: no store at {path.name}")
     closed = {
         name: frozenset(closed_slots(s.io_schema)) for name, s in subject.writer.tasks.items()
     }

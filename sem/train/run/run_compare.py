@@ -153,7 +153,7 @@ def _seconds(side: ComparedRun) -> float | None:
 
 def _rate(side: ComparedRun) -> float | None:
     rates = sorted(row["tokens_per_second"] for row in side.rows if "tokens_per_second" in row)
-    # The median: a busy minute is no figure.
+    # The median: a busy minute is not a figure.
     return rates[len(rates) // 2] if rates else None
 
 
@@ -191,9 +191,9 @@ def _differs(sides: Sequence[ComparedRun], figure: ComparedFigure) -> list[str]:
 
 
 def list_differing_needs(sides: Sequence[ComparedRun], needs: Sequence[str]) -> list[str]:
-    """Return what of `needs` is not the same in all of `sides`.
+    """Return the parts of `needs` that differ between `sides`.
 
-    Then the figure is not comparable.
+    The figure is then not comparable.
     """
     return [
         SHARED[name][0]
@@ -205,7 +205,7 @@ def list_differing_needs(sides: Sequence[ComparedRun], needs: Sequence[str]) -> 
 def on_test(project: Project, before: ComparedRun, after: ComparedRun) -> Json:
     """Return `after` minus `before` on test where both are scored on the same rows.
 
-    Or why there is none.
+    Otherwise return why there is none.
     """
     test_result: Json = {"before": before.run.id, "after": after.run.id, "difference": None}
     different = list_differing_needs((before, after), SAME_DATA)

@@ -31,9 +31,9 @@ SOUND = (
 
 
 def apply_updates(target: Run, changes: Sequence[str]) -> list[tuple[str, Any, Any]]:
-    """Write `changes` (`train.KEY=VALUE`) into `target`'s run.json.
+    """Write `changes` (`train.KEY=VALUE`) into the run.json of `target`.
 
-    (key, before, after).
+    Return (key, before, after) for each.
 
     SemError, and nothing written, when one is not sound or the run is finished.
     """
@@ -68,7 +68,7 @@ def apply_updates(target: Run, changes: Sequence[str]) -> list[tuple[str, Any, A
 def _key(change: str) -> str:
     if not change.startswith("train."):
         raise SemError(
-            f"--set {change!r}: not of train.yaml", "a resumed run takes train.KEY=VALUE"
+            f"--set {change!r}: not a key of train.yaml", "a resumed run takes train.KEY=VALUE"
         )
     return change.removeprefix("train.")
 

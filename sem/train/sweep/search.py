@@ -28,7 +28,9 @@ class Range:
 
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise SemError(f"range {self.low} to {self.high}", "low < high, and 0 < low with log")
+            raise SemError(
+                f"range {self.low} to {self.high}", "write low < high, and 0 < low with log"
+            )
 
 
 METRICS = {"slot_f1": ("eval_slot_f1", True), "loss": ("eval_loss", False)}
@@ -56,10 +58,10 @@ class Sweep:
         if len(set(self.seeds)) < 2 or len(set(self.seeds)) != len(self.seeds):
             raise SemError(f"seeds {list(self.seeds)}", "name two or more: one has no spread")
         if not self.space or not all(self.space.values()):
-            raise SemError("space: nothing to try", "write as `learning_rate: [1e-4, 2e-4]`")
+            raise SemError("space: nothing to try", "write keys, as `learning_rate: [1e-4, 2e-4]`")
         for key in self.space:
             if key == "seed" or key.startswith("checks."):
-                raise SemError(f"space: {key} is not searched", "leave it out")
+                raise SemError(f"space: {key} cannot be searched", "leave it out")
 
     @property
     def greater_is_better(self) -> bool:

@@ -106,7 +106,7 @@ def _point(
 def _trained(project: Project, version: int, name: str) -> Run:
     """Return the finished run of `project`'s recipe.
 
-    Unfit when the recipe itself is what stops it.
+    Raise UntrainablePointError when the recipe itself is what stops it.
     """
     try:
         run = plan.prepare_training(project, version, sweep=name)
@@ -152,5 +152,5 @@ def _seconds(run: Run) -> float:
 
 def _folder(run: Run) -> Path:
     if run.folder is None:
-        raise ValueError("the run 'base' is no run of a sweep")
+        raise ValueError("the run 'base' is not a run of a sweep")
     return run.folder

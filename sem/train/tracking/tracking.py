@@ -42,7 +42,7 @@ def resolve_tracking(project: Project) -> Tracking:
         variable, _, install = TRACKERS[name]
         if not find_spec(name):
             raise SemError(
-                f"{name} is asked for and not installed", f"run `{install}`, or {variable}=none"
+                f"{name} is enabled but not installed", f"run `{install}`, or {variable}=none"
             )
     return tracking
 
@@ -141,7 +141,7 @@ class OpenTrackers:
                 self._tried(name, "close", is_good)
             if self.missing[name]:
                 console.print_note(
-                    f"{name}: {self.missing[name]} rows were not taken; metrics.jsonl has them all"
+                    f"{name}: {self.missing[name]} rows not logged; metrics.jsonl has them all"
                 )
 
     def callback(self, stage: str, offset: int) -> Any:

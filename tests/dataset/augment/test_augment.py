@@ -117,7 +117,7 @@ def test_an_unknown_kind_names_the_nearest():
     with pytest.raises(SemError) as caught:
         VariantOptions(kinds=("shufle",))
 
-    assert str(caught.value.message) == "no kind of variant 'shufle'"
+    assert str(caught.value.message) == "unknown kind of variant 'shufle'"
     assert "shuffle" in caught.value.hint
 
 

@@ -391,7 +391,7 @@ def test_cleaning_without_a_store_says_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [
-        ("{near: {threshold: 7}}", "clean.near.threshold 7.0 is no share of 5-grams"),
+        ("{near: {threshold: 7}}", "clean.near.threshold 7.0 is not a share of 5-grams"),
         ("{default: {slots: {titel: {lost: reject}}}}", "clean.default.slots: no slot 'titel'"),
         (
             "{tasks: {product: {slots: {prize: {lost: reject}}}}}",

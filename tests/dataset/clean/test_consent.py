@@ -46,7 +46,7 @@ def test_policy_judges_a_row(meta: dict[str, Any], policy: Consent, reason: str 
 
 
 def test_without_a_date_expiry_cannot_be_judged() -> None:
-    with pytest.raises(SemError, match="consent_expires cannot be judged: no date was given"):
+    with pytest.raises(SemError, match="consent_expires cannot be checked without a date"):
         consent.consent_refusal_reason({"consent_expires": "2026-05-03"}, ANY, "")
 
 

@@ -103,7 +103,7 @@ def test_a_column_that_is_not_there_stops_the_import(tmp_path, name, columns, me
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (["input_txt=a"], "--map 'input_txt=a': no field 'input_txt' here"),
+        (["input_txt=a"], "--map 'input_txt=a': unknown field 'input_txt'"),
         (["input_text"], "--map 'input_text': not OURS=THEIRS"),
         (["id="], "--map 'id=': not OURS=THEIRS"),
         (["id=a", "id=b"], "--map names 'id' twice"),

@@ -357,4 +357,4 @@ def test_a_row_that_the_store_cannot_hold_is_named(tmp_path):
     with pytest.raises(SemError, match=r"not written: row 'r3'") as caught:
         store.append_store_rows(made.store, rows)
 
-    assert caught.value.hint == "the rows from before are all there; correct that row"
+    assert caught.value.hint == "the earlier rows are all still there; correct that row"

@@ -201,7 +201,7 @@ def test_a_line_that_stays_cut_leaves_a_part_that_the_next_call_continues(tmp_pa
     facts = pull.LocalFiles().facts(str(far))
     with Line(server.port, [90_000, *[0] * 40]) as between:
         server.reach(between.at)
-        with pytest.raises(ssh.ConnectionCutError, match="the line was cut"):
+        with pytest.raises(ssh.ConnectionCutError, match="the connection was lost"):
             pulled(made, f"far:{far}", server)
         server.reach(server.port)
 
@@ -217,7 +217,7 @@ def test_a_line_that_stays_cut_leaves_a_part_that_the_next_call_continues(tmp_pa
     ("known", "said"),
     [
         ("", "far: its host key is not known here"),
-        ("other", "far: its host key is another one than before"),
+        ("other", "far: its host key differs from the known one"),
     ],
 )
 def test_a_host_with_an_unknown_or_another_key_is_refused(tmp_path, far, server, known, said):

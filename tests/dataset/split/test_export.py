@@ -73,7 +73,7 @@ def test_the_usual_shapes_are_written(made, tmp_path):
 
 def test_a_snapshot_is_never_written_over(made):
     out = made.processed / "train.v1.jsonl"
-    with pytest.raises(SemError, match="snapshots stand there"):
+    with pytest.raises(SemError, match="this folder holds snapshots"):
         export.write_export(made, snapshot.load_snapshot(made), "train", "alpaca", out)
 
 
@@ -81,7 +81,7 @@ def test_a_form_that_is_none_of_these_is_refused():
     with pytest.raises(SemError) as caught:
         export.check_export_form("sharegtp")
 
-    assert caught.value.message == "--format 'sharegtp' is none"
+    assert caught.value.message == "--format 'sharegtp' is unknown"
     assert caught.value.hint == "did you mean 'sharegpt'?"
 
 

@@ -79,5 +79,5 @@ def test_a_store_without_new_domains_cannot_train(shop):
 
     with pytest.raises(SemError, match="2 groups, 1 of them tested on before cannot fill 3"):
         splits.cut_splits(items, EvalSplit(), {"r0"})
-    with pytest.raises(SemError, match="test_ratio is 0, but rows were tested on before"):
+    with pytest.raises(SemError, match="test_ratio is 0, but earlier test rows must stay in test"):
         splits.cut_splits(items, EvalSplit(train_ratio=0.5, val_ratio=0.5, test_ratio=0.0), {"r0"})

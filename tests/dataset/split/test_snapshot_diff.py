@@ -98,7 +98,7 @@ def test_parts_out_of_order_are_refused(shop: Project) -> None:
     path.chmod(0o644)
     path.write_bytes(b"".join(reversed(lines)))
 
-    with pytest.raises(SemError, match="stands after"):
+    with pytest.raises(SemError, match="comes after"):
         list(snapshot_diff.snapshot_rows(frozen))
 
 

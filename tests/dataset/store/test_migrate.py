@@ -128,7 +128,7 @@ def test_a_row_that_does_not_fit_is_listed_and_left(
 BAD = [
     ({"a": STEPS, "c": MAPPED.replace("to: 3", "to: 4")}, "migrations of product lead to [2, 4]"),
     ({"a": STEPS.replace("task: product", "task: prodct")}, "task 'prodct' has no TaskSpec"),
-    ({"a": STEPS + "  - {drop: {slot: a}, add: {slot: b}}\n"}, "a step is none or several"),
+    ({"a": STEPS + "  - {drop: {slot: a}, add: {slot: b}}\n"}, "a step must be exactly one"),
     ({"a": STEPS.replace("to: 2", "to: 1")}, "to: 1"),
     ({"a": STEPS.replace("rename", "renam")}, "unknown key"),
 ]
@@ -176,5 +176,5 @@ def test_a_store_of_a_newer_sem_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(SemError) as caught:
         migrate.run_migration(found)
 
-    assert caught.value.message == (f"{found.store}: the store is of version 9, this Sem knows 2")
+    assert caught.value.message == (f"{found.store}: the store has version 9, this Sem supports 2")
     assert caught.value.hint == "use the Sem that wrote it, or a newer one"

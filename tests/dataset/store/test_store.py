@@ -169,7 +169,7 @@ def test_another_content_for_an_id_stops_the_import(tmp_path, first):
     path = tmp_path / "d.duckdb"
     store.append_store_rows(path, [row("z1"), *first])
 
-    with pytest.raises(SemError, match="'a1' is there with other content"):
+    with pytest.raises(SemError, match="'a1' already exists with different content"):
         store.append_store_rows(path, [row("b1"), row("a1"), row("a1", reference="{}")])
 
     assert [one.id for one in read(path)] == [one.id for one in [*first, row("z1")]]
@@ -283,7 +283,7 @@ def test_an_exchange_never_takes_the_id_of_a_row_of_other_origin(tmp_path):
     store.append_store_rows(path, [mine("m")])
     store_writer.replace_origin_rows(path, [forged("a")], "forge")
 
-    with pytest.raises(SemError, match="id 'm' is there with other content"):
+    with pytest.raises(SemError, match="id 'm' already exists with different content"):
         store_writer.replace_origin_rows(path, [forged("b"), forged("m")], "forge")
 
     assert [one.id for one in read(path)] == ["a", "m"]

@@ -168,9 +168,12 @@ def test_a_person_is_found_however_it_is_spelled(person: str, text: str, is_name
 
 
 BAD = [
-    (("", "", "", "Ada"), "--person 'Ada' is no e-mail address, phone number or full name"),
-    (("", "", "", "12345"), "--person '12345': a number of 5 digits"),
-    (("", "", "a b", ""), "--domain 'a b' is no domain"),
+    (
+        ("", "", "", "Ada"),
+        "--person 'Ada' is not an e-mail address, a phone number or a full name",
+    ),
+    (("", "", "", "12345"), "--person '12345': only 5 digits"),
+    (("", "", "a b", ""), "--domain 'a b' is not a domain"),
 ]
 
 
@@ -264,7 +267,7 @@ def test_without_the_salt_nothing_is_imported(shop: Project) -> None:
         [{"id": "x", "task": "product", "input_text": "y", "output_json": {}}],
     )
 
-    with pytest.raises(SemError, match="what was taken down can no longer be told"):
+    with pytest.raises(SemError, match="Sem can no longer tell what was taken down"):
         importers.import_file(shop, shop.root / "in.jsonl", importers.ImportOptions())
 
 
@@ -501,7 +504,7 @@ def test_the_same_takedown_twice_does_nothing_the_second_time(shop: Project) -> 
     assert (
         list(takedown.run_takedowns(shop, TakedownRequest(ids=("amber9",)), AT, said.append)) == []
     )
-    assert said == ["it was taken down before, and no row of it has come back"]
+    assert said == ["it was taken down before, and none of its rows has come back"]
 
 
 @pytest.mark.parametrize("content", ["null", "[]", "{}", '{"takedown": 5}', "{"])
@@ -605,7 +608,7 @@ def test_a_sweep_takes_what_its_own_lock_guards_and_nothing_of_a_live_writer(
 
 
 def test_nothing_named_is_an_error(shop: Project) -> None:
-    with pytest.raises(SemError, match="nothing is named to take down"):
+    with pytest.raises(SemError, match="no rows to take down are named"):
         list(takedown.run_takedowns(shop, TakedownRequest(), AT, lambda text: None))
 
 

@@ -54,14 +54,20 @@ def test_a_golden_set_is_read(project, value, flat):
     [
         ([], "holds no list of examples"),
         ({"rows": []}, "holds no list of examples"),
-        ([1], "entry 1 is no object"),
+        ([1], "entry 1 is not an object"),
         ([{"output_json": REFERENCE}], "entry 1: input_text is missing"),
         ([{"input_text": "x", "answr": 1}], "entry 1: unknown key 'answr'"),
         ([{"input_text": "x", "answer": {"title": 3}}], "entry 1: the answer breaks io_schema"),
-        ([{"input_text": "x", "answer": REFERENCE, "task": "prise"}], "task 'prise' is none"),
-        ([{"input_text": "x", "answer": REFERENCE, "task": ["price"]}], "is none of this sem"),
-        ([{"input_text": "x", "answer": REFERENCE, "meta": [1]}], "entry 1: meta is no object"),
-        ([{"id": "a", "input_text": "x", "answer": REFERENCE}] * 2, "id 'a' is there twice"),
+        (
+            [{"input_text": "x", "answer": REFERENCE, "task": "prise"}],
+            "this sem has no task 'prise'",
+        ),
+        ([{"input_text": "x", "answer": REFERENCE, "task": ["price"]}], "this sem has no task "),
+        (
+            [{"input_text": "x", "answer": REFERENCE, "meta": [1]}],
+            "entry 1: meta is not an object",
+        ),
+        ([{"id": "a", "input_text": "x", "answer": REFERENCE}] * 2, "id 'a' appears twice"),
     ],
 )
 def test_a_golden_set_that_cannot_be_used_says_where(project, value, message):

@@ -104,9 +104,9 @@ def test_a_share_that_is_just_reached_passes(rows, faults, share) -> None:
 
 
 def test_a_share_that_is_none_is_refused() -> None:
-    with pytest.raises(SemError, match="clean.no_inventions 1.5 is no share"):
+    with pytest.raises(SemError, match="clean.no_inventions 1.5 is not a share"):
         CleanShares(no_inventions=1.5)
-    with pytest.raises(SemError, match="clean.schema_valid 0 is no share"):
+    with pytest.raises(SemError, match="clean.schema_valid 0 is not a share"):
         CleanShares(schema_valid=0.0)
 
 
@@ -685,10 +685,10 @@ def test_needs_read_as_a_person_would_say_them() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"critical": {"margin_points": -1}}, "a margin is negative"),
+        ({"critical": {"margin_points": -1}}, "margin_points -1 or worth_points 2 is negative"),
         ({"critical": {"margin_points": 0}}, "a non-inferiority margin of 0 cannot be shown"),
         ({"overall": {"worth_points": 0}}, "worth_points 0 is not above margin_points 0"),
-        ({"overall": {"worth_points": -1}}, "a margin is negative"),
+        ({"overall": {"worth_points": -1}}, "worth_points -1 is negative"),
         ({"validity": {"at_least": 1}}, "at_least 1 cannot be shown by a lower bound"),
         ({"validity": {"at_least": 0}}, "at_least 0 cannot be shown by a lower bound"),
         ({"side": 0.5}, "side 0.5 or power 0.8 is out of range"),

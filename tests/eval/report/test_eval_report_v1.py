@@ -271,7 +271,7 @@ BROKEN: list[tuple[list[Any], Any]] = [
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        ("{}", "x.json", "no EvalReport by its name"),
+        ("{}", "x.json", "its name is not that of an EvalReport"),
         ("{}", "x.eval-report.json", "no eval-report.v1"),
         ("[1]", "x.eval-report.json", "no eval-report.v1"),
     ],

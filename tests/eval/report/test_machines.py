@@ -125,7 +125,7 @@ def test_constrained_generation_says_what_the_mask_does_not_hold_to(cut_toy, cap
 
     subject._note_unenforced(subject.resolve_subject(project, BASE, "test", None))
 
-    assert "price: constrained decoding does not hold to all of it" in capsys.readouterr().err
+    assert "price: constrained decoding does not enforce all of it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_filled_in_sheet_labels_and_corrects(shop, subject, tmp_path):
     [
         ("zz,title,yes,", "sheet.csv:2: no example 'zz'"),
         ("b1,title,maybe,", "human_pass 'maybe'"),
-        ("b1,title,no,Cup", "correction 'Cup' is no JSON"),
+        ("b1,title,no,Cup", "correction 'Cup' is not JSON"),
         ("b1,title,no,7", "correction of b1"),
         ('b1,seller.name,no,"""x"""', "'seller.name' lies inside another field"),
     ],

@@ -109,7 +109,7 @@ def test_a_refusal_says_how_to_load_ones_own(home):
         plugins.load_forge_class("my_forges.titles.Headings", home)
 
     assert str(found.value) == (
-        "forge_class 'my_forges.titles.Headings' is not loaded: it is neither ours nor installed "
+        "forge_class 'my_forges.titles.Headings' is not loaded: neither built in nor installed "
         "as a forge\n       pass --allow-plugins if you wrote it and trust it; docs/forges.md "
         "says how a forge of your own is loaded"
     )
@@ -126,7 +126,7 @@ def test_a_module_below_the_root_is_loaded_when_allowed(home):
     ("name", "message"),
     [
         ("my_forges.titles.Half", "my_forges.titles.Half has no synthesize"),
-        ("my_forges.titles.LIMIT", "forge_class 'my_forges.titles.LIMIT' is no forge"),
+        ("my_forges.titles.LIMIT", "forge_class 'my_forges.titles.LIMIT' is not a forge"),
         ("my_forges.titles.Headngs", "my_forges.titles has no 'Headngs'"),
     ],
 )

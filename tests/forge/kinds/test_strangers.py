@@ -120,13 +120,13 @@ def test_an_error_of_our_own_keeps_its_traceback(project, monkeypatch):
     ("pair", "message"),
     [
         (5, "Odd: pair 1: a pair needs instruction and output"),
-        (a_pair(instruction=5), "Odd: pair 1: instruction is no text: 5"),
-        (a_pair(source=7), "Odd: pair 1: source is no text: 7"),
-        (a_pair(input=None), "Odd: pair 1: input is no text: None"),
-        (a_pair(provenance=None), "Odd: pair 1: provenance is no mapping"),
+        (a_pair(instruction=5), "Odd: pair 1: instruction is not text: 5"),
+        (a_pair(source=7), "Odd: pair 1: source is not text: 7"),
+        (a_pair(input=None), "Odd: pair 1: input is not text: None"),
+        (a_pair(provenance=None), "Odd: pair 1: provenance is not a mapping"),
         (
             {"instruction": "x", "output": "y", "provenance": [1]},
-            "Odd: pair 1: provenance is no mapping",
+            "Odd: pair 1: provenance is not a mapping",
         ),
         (
             a_pair(output={"answer": {1}}),
@@ -237,8 +237,8 @@ def test_a_limit_is_not_ignored_for_a_forge_that_loads_everything(project, monke
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([1], "Odd.format: row 1 is no mapping: 1"),
-        ([], "Odd.format made no row of 4 pairs"),
+        ([1], "Odd.format: row 1 is not a mapping: 1"),
+        ([], "Odd.format made no rows from 4 pairs"),
         (None, "TypeError: 'NoneType' object is not iterable"),
     ],
 )
@@ -262,4 +262,4 @@ def test_rows_that_format_leaves_out_or_makes_twice_are_counted(project, monkeyp
 def test_checks_that_give_no_settings_are_refused(project, monkeypatch):
     odd = type("Odd", (Colours,), {"checks": lambda self, quality: None})
 
-    assert refused(project, monkeypatch, odd) == "Odd.checks gives no quality settings"
+    assert refused(project, monkeypatch, odd) == "Odd.checks returns no quality settings"

@@ -37,7 +37,7 @@ def test_a_language_that_no_text_is_found_to_be_in_is_refused(code):
     for where, build in (("language", ForgeSettings), ("quality.language", Quality)):
         with pytest.raises(SemError) as found:
             build(language=code)
-        assert found.value.message == f"{where}: {code!r} is no ISO 639-1 code"
+        assert found.value.message == f"{where}: {code!r} is not an ISO 639-1 code"
 
 
 def test_overrides_win(tmp_path):

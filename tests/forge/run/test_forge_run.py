@@ -170,7 +170,7 @@ def test_without_a_terminal_the_question_is_answered_by_yes_alone(monkeypatch):
     with pytest.raises(SemError) as stopped:
         cost_forecast.confirm_spending("about 40 more calls for $1.00", yes=False)
 
-    assert stopped.value.message == "about 40 more calls for $1.00: nobody is there to say yes"
+    assert stopped.value.message == "about 40 more calls for $1.00: nobody is here to answer"
     assert "--yes" in stopped.value.hint
 
 
@@ -262,8 +262,8 @@ def test_too_few_documents_are_said_before_anybody_is_asked(project, server):
         forge_run.prepare_forge(project, forge_job.ForgeOptions(), AT)
 
     assert found.value.message == (
-        "2 of 3 sources: 00-owners.md, 01-borrowing.md cannot fill train, val, test, and none "
-        "stands on two sides; nobody was asked"
+        "2 of 3 sources: 00-owners.md, 01-borrowing.md cannot fill train, val, test, as a "
+        "source belongs to one part only; the teacher was not asked"
     )
     assert not server.seen
     store.append_store_rows(
@@ -295,7 +295,7 @@ def test_a_second_run_between_writing_and_cutting_is_noticed(project):
     first = forge_run.run_forge(prepared)
     forge_run.run_forge(forge_run.prepare_forge(project, forge_job.ForgeOptions(limit=12), AT))
 
-    with pytest.raises(Busy, match="another run has replaced the pairs"):
+    with pytest.raises(Busy, match="another run replaced the pairs"):
         forge_run.finish_forge(prepared, first, clean.CleaningOptions(today="2026-11-21"))
 
 

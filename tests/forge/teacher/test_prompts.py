@@ -116,7 +116,7 @@ def test_an_unknown_kind_is_refused_with_the_nearest():
     with pytest.raises(SemError) as refused:
         Diversity(kinds=("factul",))
 
-    assert refused.value.message == "diversity.kinds: 'factul' is none"
+    assert refused.value.message == "diversity.kinds: 'factul' is unknown"
     assert "'factual'" in refused.value.hint
 
 

@@ -47,7 +47,7 @@ def test_a_damaged_journal_is_named(tmp_path):
     with pytest.raises(SemError) as found:
         ReplyJournal(path)
     assert str(found.value) == (
-        f"{path}: damaged\n       delete it: such replies are asked for again"
+        f"{path}: damaged\n       delete it: the replies in it are asked for again"
     )
 
 

@@ -97,5 +97,5 @@ def test_without_the_package_the_message_says_how_to_get_it(tmp_path, monkeypatc
 
     assert str(caught.value) == (
         "the local server needs xllamacpp, which is not installed\n"
-        "       pip install 'sem[local]', or name another server as the teacher's api_base"
+        "       pip install 'opensem[local]', or name another server as the teacher's api_base"
     )

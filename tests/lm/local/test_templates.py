@@ -12,7 +12,7 @@ from sem.lm.local import chat, turns
 
 REFUSED = {
     "thinks": ("it may think before it answers", "set `renderer: plan` in train.yaml"),
-    "alpaca": ("closes no turn with a token of its own", "use another base model"),
+    "alpaca": ("does not close a turn with a token of its own", "use another base model"),
 }
 USABLE = sorted(FAMILIES.keys() - REFUSED)
 

@@ -79,7 +79,7 @@ def test_a_saved_template_is_the_one_that_is_loaded(tmp_path: Path, tiny_model: 
 
 def test_what_has_no_such_turns_is_refused(tmp_path: Path, tiny_model: Path) -> None:
     cases: list[tuple[Path, str, str]] = [
-        (tiny_model, "plain", "train.yaml: renderer 'plain'"),
+        (tiny_model, "plain", "train.yaml: unknown renderer 'plain'"),
         (make_t5(tmp_path / "t5"), "plan", "an encoder-decoder has no turns"),
     ]
     for folder, name, said in cases:

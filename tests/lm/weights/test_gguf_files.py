@@ -88,6 +88,6 @@ def test_what_is_only_served_is_no_base_model(root):
             call("pip:tiny-lm==1.0", root)
 
         assert str(caught.value) == (
-            "pip:tiny-lm==1.0 is kept as GGUF only, no model is trained on it\n"
+            "pip:tiny-lm==1.0 exists as GGUF only and cannot be trained\n"
             "       serve it as a teacher: `fab forge.serve --model tiny-lm`"
         )

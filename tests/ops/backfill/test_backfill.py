@@ -125,7 +125,7 @@ def test_since_is_a_version_or_a_day(shop: Project) -> None:
     assert touched.resolve_since_snapshot(shop, "2026-05-04")[0] == "v1"
     with pytest.raises(SemError, match="no snapshot was frozen on or before 2026-05-03"):
         touched.resolve_since_snapshot(shop, "2026-05-03")
-    with pytest.raises(SemError, match="--since 'soon' is no snapshot and no day"):
+    with pytest.raises(SemError, match="--since 'soon' is neither a snapshot nor a day"):
         touched.resolve_since_snapshot(shop, "soon")
 
 

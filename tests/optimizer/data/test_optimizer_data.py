@@ -106,7 +106,7 @@ def test_a_part_that_changed_on_disk_is_refused(made, tmp_path):
 
 
 def test_settings_of_another_file_are_refused(made):
-    with pytest.raises(SemError, match=r"--set 'train\.x=1': not one of data\.yaml"):
+    with pytest.raises(SemError, match=r"--set 'train\.x=1': not a key of data\.yaml"):
         optimizer_data.pair_settings(made[0], ["train.x=1"])
     with pytest.raises(SemError, match="vague 9 of 4 phrasings"):
         optimizer_data.pair_settings(made[0], ["data.vague=9"])

@@ -48,7 +48,7 @@ def test_the_form_of_a_name_says_where_the_model_is(given, model, address):
     [
         ("smollm3", "no weights, and no model whose key is known"),
         ("nobody/model", "no weights, and no model whose key is known"),
-        ("openai/x@ftp://host", "is no address"),
+        ("openai/x@ftp://host", "is not an address"),
         ("openai/x@http://me:secret@host/v1", "holds a password"),
     ],
 )
@@ -120,5 +120,5 @@ def test_weights_answer_and_refuse_what_does_not_fit(
 def test_an_encoder_decoder_does_not_answer(tmp_path: Path):
     from toy import make_t5
 
-    with pytest.raises(SemError, match="is no chat model"):
+    with pytest.raises(SemError, match="is not a chat model"):
         answering.find_answerer(str(make_t5(tmp_path / "t5")), tmp_path, AT)

@@ -100,7 +100,7 @@ def test_what_is_missing_is_said_before_anything_is_computed(root: Path, monkeyp
     for flags, said in (
         (["--rows", "0"], "--rows 0\n +ask for 1 or more"),
         (["--judge"], "no judge is configured"),
-        (["--answer-with", "local"], "--answer-with answers nothing without questions"),
+        (["--answer-with", "local"], "--answer-with needs questions to answer"),
     ):
         with pytest.raises(SemError, match=said):
             load_jobs()["optimizer.eval"].call(flags)

@@ -55,7 +55,7 @@ def test_a_draw_is_the_same_for_the_same_seed(tmp_path: Path):
         ([{"prompt": "p", "answer": "a"}, {"answer": "a secret"}], "row 2 has no prompt"),
         ([{"prompt": "p", "answer": {"a": "a secret", "b": "y"}}], "row 1 has no reference"),
         ([["a secret"]], "row 1 has no prompt"),
-        ([{"id": 1, "prompt": "a secret", "answer": "a"}] * 2, "row 2: its id is there twice"),
+        ([{"id": 1, "prompt": "a secret", "answer": "a"}] * 2, "row 2: its id appears twice"),
         ([], "holds no question"),
     ],
 )

@@ -124,7 +124,9 @@ def test_a_prompt_that_is_too_long_is_refused_and_not_cut(network: TorchRewriter
     long = "word " * 200
 
     assert network.count(long) > network.limit
-    with pytest.raises(SemError, match=rf"a prompt is {network.count(long)} tokens, 128 are read"):
+    with pytest.raises(
+        SemError, match=rf"a prompt is {network.count(long)} tokens, at most 128 are read"
+    ):
         network.rewrite(["short", long], Decoding(max_tokens=2))
 
 

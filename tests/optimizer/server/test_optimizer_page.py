@@ -186,7 +186,7 @@ def test_a_key_is_asked_for_where_one_is_needed(real, browser, tmp_path):
         seen.page.keyboard.type("write code")
         seen.page.keyboard.press("Control+Enter")
         seen.page.wait_for_selector("#key")
-        assert "show the API key" in seen.page.inner_text("#fault")
+        assert "send the API key" in seen.page.inner_text("#fault")
         seen.page.fill("#key", KEY)
         seen.page.click("#go")
         seen.page.wait_for_selector("#summary:not(:empty)")

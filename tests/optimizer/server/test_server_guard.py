@@ -245,7 +245,7 @@ def test_a_server_open_to_others_asks_for_a_key(monkeypatch):
         (["serve.max_waiting=8"], "max_prompts: 32, more than max_waiting: 8"),
         (["serve.origins=['*']"], "origins: '*'"),
         (["serve.wokers=2"], "unknown key 'wokers'"),
-        (["server.port=1"], "--set 'server.port=1': not one of serve.yaml"),
+        (["server.port=1"], "--set 'server.port=1': not a key of serve.yaml"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(tmp_path, given, said):

@@ -68,7 +68,7 @@ def test_a_tokenizer_that_gives_other_ids_is_not_packaged(exported, monkeypatch)
         files.write_file(folder / "tokenizer.json", jsonio.pretty_json(value))
 
     monkeypatch.setattr(bundle, "_write_tokenizer", write)
-    with pytest.raises(SemError, match="gives other ids than the proven one"):
+    with pytest.raises(SemError, match="gives different ids from the proven one"):
         bundle.build_package(project, target, [])
 
 

@@ -94,7 +94,7 @@ def test_a_preview_that_is_killed_at_any_moment_says_the_same(it, tmp_path, mome
     # Cut, two penalties, the baseline, a rung.
     assert counts[-1] >= 5
     again, said = ended(asked(it))
-    assert f"goes on: {counts[-1]} results of a preview that was stopped are kept" in said
+    assert f"continuing: {counts[-1]} results of an interrupted preview are kept" in said
     assert timeless(again) == timeless(whole)
     assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".safetensors"]
 
@@ -180,7 +180,7 @@ def test_the_oldest_give_way_and_nothing_else_is_touched(tmp_path, monkeypatch, 
         os.utime(tmp_path / f"{name}.json", (age, age))
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [*(f"{name}.json" for name in names[-3:]), "mine.json"]
-    assert "cache: the 1 oldest files gave way: 0 MiB" in capsys.readouterr().err
+    assert "cache: removed its 1 oldest files to stay under 0 MiB" in capsys.readouterr().err
 
 
 def test_what_nobody_came_back_for_is_removed_after_a_week(tmp_path) -> None:

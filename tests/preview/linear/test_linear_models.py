@@ -60,7 +60,7 @@ def test_a_package_is_no_baseline_of_classes(tmp_path) -> None:
     with pytest.raises(SemError) as caught:
         linear_models.read_linear_model(tmp_path)
     assert caught.value.message == (
-        f"{tmp_path}: a folder; a package answers prompts and tells no classes"
+        f"{tmp_path}: a folder: a package answers prompts and does not predict classes"
     )
 
 

@@ -226,7 +226,7 @@ def test_a_strict_document_of_a_number_is_refused_and_nothing_is_written(diabete
             str(diabetes / "out.json"),
         )
     assert caught.value.message == (
-        "--zk: a strict document wants an accuracy, and a number has none"
+        "--zk: a strict document needs an accuracy, and numbers have none"
     )
     assert sorted(diabetes.glob("*")) == before
 

@@ -149,7 +149,7 @@ def test_a_file_without_examples_is_one_line(cut_toy, tmp_path) -> None:
     assert caught.value.message == (
         f"{path}: none of its rows is an example of price: answer_breaks_schema"
     )
-    with pytest.raises(SemError, match="are JSON lines"):
+    with pytest.raises(SemError, match="must be JSON lines"):
         examples.read_examples(told(tmp_path, [page(1)], "given.csv"), cut_toy.tasks, 10, 1)
 
 

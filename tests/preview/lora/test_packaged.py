@@ -158,8 +158,8 @@ REFUSED = {
         "{p}: a pickle, which can run code when it is opened; refused",
     ),
     "a model of classes": (of_file(struct.pack("<Q", 2) + b"{}"), "{p}: a file, not a package"),
-    "a GGUF file": (of_file(b"GGUF\3\0\0\0"), "{p}: a GGUF file, which no model is trained from"),
-    "GGUF only": (only_gguf, "{p}: holds GGUF only, which no model is trained from"),
+    "a GGUF file": (of_file(b"GGUF\3\0\0\0"), "{p}: a GGUF file, which cannot be trained"),
+    "GGUF only": (only_gguf, "{p}: holds GGUF only, which cannot be trained"),
     "unfinished": (lambda p: (p / "manifest.json").unlink(), "{p}: no manifest.json: unfinished"),
     "a manifest that is a list": (
         lambda p: files.write_file(p / "manifest.json", "[]"),
@@ -184,24 +184,24 @@ REFUSED = {
     ),
     "another task": (
         lambda p: resealed(p, {"tasks": {"price": "0"}}),
-        "{p}: task price is not as the package was trained on it",
+        "{p}: task price differs from the one the package was trained on",
     ),
     "other turns": (
         lambda p: resealed(p, {"renderer": "0"}),
-        "{p}: its prompts are written in other turns than train.yaml's",
+        "{p}: its prompts use different turns from train.yaml's",
     ),
     "another tokenizer": (other_tokenizer, "{p}: its tokenizer is not that of the base model"),
     "a snapshot from elsewhere": (
         lambda p: resealed(p, {"snapshot": {"version": 9, "sha256": "0"}}),
-        "{p}: its snapshot v9 is not here: whether it has learnt the val rows cannot be told",
+        "{p}: its snapshot v9 is not here, so it may have been trained on the val rows",
     ),
     "another snapshot of that number": (
         lambda p: resealed(p, {"snapshot": {"version": 1, "sha256": "0"}}),
-        "{p}: its snapshot v1 is not here: whether it has learnt the val rows cannot be told",
+        "{p}: its snapshot v1 is not here, so it may have been trained on the val rows",
     ),
     "a takedown": (
         lambda p: files.write_file(p / "tainted.json", "[]"),
-        "{p}: tainted: a takedown removed rows that it rests on",
+        "{p}: tainted: a takedown removed rows it was trained on",
     ),
     "a link": (
         lambda p: (p / "model" / "a.json").symlink_to("/etc/passwd"),
@@ -274,7 +274,7 @@ def test_a_package_for_rows_with_classes_is_refused(package, tmp_path, cut_toy) 
             ]
         )
     assert caught.value.message == (
-        f"{package}: a folder; a package answers prompts and tells no classes"
+        f"{package}: a folder: a package answers prompts and does not predict classes"
     )
 
 
@@ -314,7 +314,7 @@ def test_val_rows_that_the_package_has_learnt_are_left_out(cut_toy, tmp_path) ->
     with pytest.raises(SemError) as caught:
         lora._learnt_before(of_another_snapshot(cut_toy, tmp_path, 99), frozen, val)
     assert caught.value.message == (
-        f"{tmp_path}: has learnt {len(val)} of the {len(val)} val rows"
+        f"{tmp_path}: was trained on {len(val)} of the {len(val)} val rows"
     )
     assert caught.value.hint == "give a package that was trained on the latest snapshot"
 
@@ -362,7 +362,7 @@ def test_a_real_package_is_improved_on_and_a_killed_preview_of_it_goes_on(cut_to
     # The steps, the package's own score, the baseline's: the candidate's was not done.
     assert sum(1 for _ in kept.glob("*.parts/[0-9a-f]*.json")) == 3
     again, said = ended(argv)
-    assert "goes on: 3 results of a preview that was stopped are kept" in said
+    assert "continuing: 3 results of an interrupted preview are kept" in said
     assert "baseline: kept from before" in said
     assert [path.suffix for path in kept.iterdir()] == [".json"]
     for made in (whole, again):

@@ -208,7 +208,7 @@ def test_a_baseline_without_a_sem_is_refused(root, capsys) -> None:
     with pytest.raises(SemError) as caught:
         shown(root, capsys, "--baseline-model", "x", sem=False)
     assert caught.value.message == (
-        "--baseline-model without --sem: what it has learnt from is not known"
+        "--baseline-model without --sem: what it was trained on is not known"
     )
 
 

@@ -55,7 +55,7 @@ def test_the_shipped_output_is_the_mean_of_absolute_deltas(shared) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ({"a": 1.0}, {"b": 1.0}, "both models have no metric in common"),
+        ({"a": 1.0}, {"b": 1.0}, "the two models have no metric in common"),
         ({"a": float("nan")}, {"a": 1.0}, "a metric is not finite: nan and 1.0"),
         ({"a": 1.0}, {"a": float("inf")}, "a metric is not finite: 1.0 and inf"),
     ],

@@ -269,7 +269,7 @@ def test_a_template_with_its_own_way_is_shown_and_answered(cut_toy, tmp_path, ca
 def test_a_template_that_cannot_be_used_is_refused_by_name_in_every_job(cut_toy, tmp_path, job):
     named(cut_toy, make_base(tmp_path / "base", "llama", "alpaca"))
 
-    with pytest.raises(SemError, match="closes no turn with a token of its own"):
+    with pytest.raises(SemError, match="does not close a turn with a token of its own"):
         load_jobs()[job].call(["--sem", "toy", *MOVES[job]])
 
 

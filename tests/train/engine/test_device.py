@@ -20,7 +20,7 @@ def test_a_gpu_elsewhere_is_described(text, gib) -> None:
 def test_a_device_that_is_none_is_refused(text) -> None:
     with pytest.raises(SemError) as caught:
         hardware.parse_device(text)
-    assert caught.value.message == f"--device {text!r} is none"
+    assert caught.value.message == f"--device {text!r} is unknown"
     assert caught.value.hint == "write cpu, cuda, or cuda:24 for a GPU of 24 GiB"
 
 

@@ -60,7 +60,7 @@ def test_a_step_that_cannot_be_shared_out_is_refused(monkeypatch) -> None:
     ):
         pass
     assert caught.value.message == (
-        "effective_batch 4 is no multiple of micro_batch 4 x 2 processes"
+        "effective_batch 4 is not a multiple of micro_batch 4 x 2 processes"
     )
 
 
@@ -79,7 +79,7 @@ try:
     with several.join_processes("cpu", Recipe(effective_batch=2, micro_batch=1), folder):
         pass
 except SemError as error:
-    sys.exit(7 if "sees another" in error.message else 8)
+    sys.exit(7 if "sees a different" in error.message else 8)
 """
 
 
@@ -102,7 +102,7 @@ def test_a_process_that_fails_takes_the_others_with_it(capfd) -> None:
     began = time.monotonic()
     assert launch.start_processes(["-c", code], 3) == 7
     assert time.monotonic() - began < 30
-    assert "process 1 of 3 ended with 7: all are ended" in capfd.readouterr().err
+    assert "process 1 of 3 exited with 7: all are stopped" in capfd.readouterr().err
 
 
 def test_one_that_stopped_at_a_checkpoint_leaves_the_others_time_to_do_so(tmp_path) -> None:
@@ -234,7 +234,7 @@ def test_a_process_killed_on_its_host_ends_the_run_and_it_goes_on(project, hosts
         subprocess.run(["pkill", "-9", "-f", f"train_run.py --sem=toy --run={made.id}$"])
         said = process.communicate(timeout=200)[1]
     assert process.returncode == 128 + 9, said
-    assert "of 2 ended with -9: all are ended" in said
+    assert "of 2 exited with -9: all are stopped" in said
     done = trained(made, "--resume", "--processes=2", f"--ray-address={hosts}")
     assert done.returncode == 0, done.stderr
     assert files.read_json(made.folder / "manifest.json")["result"]["processes"] == 2

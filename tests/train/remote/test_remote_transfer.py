@@ -242,10 +242,10 @@ def test_another_run_of_the_same_id_is_refused_and_a_changed_recipe_is_not(proje
     files.write_file(
         path, jsonio.pretty_json(plan | {"snapshot": {"version": 1, "sha256": "other"}})
     )
-    with pytest.raises(SemError, match=r"run\.json on far is another one"):
+    with pytest.raises(SemError, match=r"run\.json on far is of a different run"):
         push.push_run(there, Host("far"), project, target)
     finish(home(there))
-    with pytest.raises(SemError, match=r"run\.json on far is not the one here"):
+    with pytest.raises(SemError, match=r"run\.json on far differs from the one here"):
         remote_jobs.pull_finished_run(there, "toy", target)
 
 
@@ -349,7 +349,7 @@ def test_a_host_is_an_entry_or_what_ssh_knows(tmp_path, named, address, port):
     ("keys", "said"),
     [
         ({"adress": "x"}, "unknown key 'hosts.gpu.adress'"),
-        ({"address": "-oProxyCommand=x"}, "is no [user@]host"),
+        ({"address": "-oProxyCommand=x"}, "is not [user@]host"),
         ({"folder": "~/sem"}, "folder '~/sem'"),
         ({"gpus": "all"}, "gpus 'all'"),
         ({"stop": ["halt"]}, "stop and stop_after_idle_minutes need each other"),

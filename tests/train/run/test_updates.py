@@ -58,8 +58,8 @@ def test_a_decay_that_was_none_is_used(trained_toy, monkeypatch) -> None:
         ("train.lora.rank=8", r"train\.lora\.rank cannot change"),
         ("train.effective_batch=8", r"train\.effective_batch cannot change"),
         ("train.preference.method=dpo", r"train\.preference\.method cannot change"),
-        ("eval.batch=2", r"--set 'eval\.batch=2': not of train\.yaml"),
-        ("train.micro_batch=3", "effective_batch 4 is no multiple of micro_batch 3"),
+        ("eval.batch=2", r"--set 'eval\.batch=2': not a key of train\.yaml"),
+        ("train.micro_batch=3", "effective_batch 4 is not a multiple of micro_batch 3"),
         ("train.epoch=3", r"train\.epoch cannot change|epochs"),
     ],
 )

@@ -173,7 +173,7 @@ def test_a_point_below_the_median_of_first_seeds_is_pruned(tmp_path) -> None:
         ("space: {lerning_rate: [1]}", "unknown key 'lerning_rate'"),
         ("space: {learning_rate: [7]}", "learning_rate 7"),
         ("seeds: [1]\nspace: {epochs: [1]}", "seeds [1]"),
-        ("space: {seed: [1, 2]}", "space: seed is not searched"),
+        ("space: {seed: [1, 2]}", "space: seed cannot be searched"),
         ("space: {}", "space: nothing to try"),
         ("split: test\nspace: {epochs: [1]}", "unknown key 'split'"),
     ],

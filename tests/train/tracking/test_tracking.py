@@ -89,7 +89,7 @@ def test_a_missing_package_is_said_before_anything_is_prepared(prepared, monkeyp
     monkeypatch.setenv("SEM_MLFLOW", "offline")
     with pytest.raises(SemError) as caught:
         plan.prepare_training(project, None)
-    assert caught.value.message == "mlflow is asked for and not installed"
+    assert caught.value.message == "mlflow is enabled but not installed"
     assert "mlflow-skinny==3.17.2" in caught.value.hint
 
 
@@ -116,7 +116,7 @@ def test_a_tracker_that_fails_is_said_once_and_counted(tmp_path, capsys) -> None
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "kept: log: ConnectionError: no route to host; training goes on",
-        "kept: 6 rows were not taken; metrics.jsonl has them all",
+        "kept: 6 rows not logged; metrics.jsonl has them all",
     ]
     # Left alone after three failures in a row.
     assert kept.calls == 4
@@ -250,5 +250,5 @@ def test_an_mlflow_server_that_is_gone_stops_nothing(prepared) -> None:
     project, made = prepared
     said = train(project.root, made, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert len(re.findall("mlflow: open: MlflowException", said)) == 1
-    assert "rows were not taken; metrics.jsonl has them all" in said
+    assert "rows not logged; metrics.jsonl has them all" in said
     assert made.is_finished

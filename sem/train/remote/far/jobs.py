@@ -81,7 +81,7 @@ def _begun(job: Path) -> Json:
 def read_job_state(job: Path) -> Json:
     """Return what became of `job`.
 
-    `state`, the reason in words and the exit code where there is one.
+    It holds `state`, the reason in words and the exit code where there is one.
     """
     facts = {"log": _size(job / "log"), "heartbeat_s": _age(job / "heartbeat")}
     ended, pid = disk.load_json_file(job / "exit.json"), disk.load_json_file(job / "pid.json")
@@ -206,7 +206,7 @@ def folder_name(request: Json, key: str) -> str:
     good = isinstance(value, str) and value and not value.startswith((".", "-"))
     if not good or not all(c.isascii() and (c.isalnum() or c in "._-") for c in value):
         raise HostRefusalError(
-            f"{key} {value!r} is no name", "use letters, digits, '.', '_' and '-'"
+            f"{key} {value!r} is not a name", "use letters, digits, '.', '_' and '-'"
         )
     return value
 

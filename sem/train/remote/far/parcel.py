@@ -49,7 +49,7 @@ def _is_text(path: str) -> bool:
 def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
     """Return the list of `paths` below `root`.
 
-    A link or what is no plain file is refused by name.
+    A link or what is not a plain file is refused by name.
     """
     entries = []
     for path in sorted(set(paths)):
@@ -60,7 +60,7 @@ def list_entries(root: Path, paths: Iterable[str]) -> list[Entry]:
 
 
 def paths_below(root: Path, *skipped: str) -> list[str]:
-    """Return every path below `root` that is no folder; names in `skipped` are not entered."""
+    """Return every path below `root` that is not a folder; names in `skipped` are not entered."""
     paths = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skipped]
@@ -73,7 +73,9 @@ def paths_below(root: Path, *skipped: str) -> list[str]:
 def _plain(root: Path, path: str) -> Path:
     full = root / path
     if full.resolve() != root.resolve() / path or not full.is_file():
-        raise HostRefusalError(f"{path!r} is a link or no plain file", "put the file itself there")
+        raise HostRefusalError(
+            f"{path!r} is a link or not a plain file", "put the file itself there"
+        )
     return full
 
 
@@ -83,16 +85,19 @@ def check_entries(listed: object) -> list[Entry]:
     What came over a line is checked before it is used.
     """
     if not isinstance(listed, list):
-        raise HostRefusalError("the list of files is none", "send it again")
+        raise HostRefusalError("the list of files is not a list", "send it again")
     for entry in listed:
         has_keys = isinstance(entry, dict) and set(entry) == {"path", "size", "sha256"}
         if not has_keys or not isinstance(entry["size"], int) or entry["size"] < 0:
-            raise HostRefusalError("the list of files holds something else", "send it again")
+            raise HostRefusalError(
+                "the list of files holds an entry that is not path, size and sha256",
+                "send it again",
+            )
         if not SHA256.fullmatch(str(entry["sha256"])):
             raise HostRefusalError(f"{entry['path']!r} has no sha256", "send it again")
         check_relative_path(entry["path"])
     if len({entry["path"] for entry in listed}) != len(listed):
-        raise HostRefusalError("the list of files names one twice", "send it again")
+        raise HostRefusalError("the list of files names a file twice", "send it again")
     return listed
 
 
@@ -137,9 +142,8 @@ def write_parcel(target: IO[bytes], root: Path, pieces: Iterable[tuple[Entry, in
 def unpack_stream(source: IO[bytes], folder: Path, listed: list[Entry]) -> int:
     """Take the files of the tar stream `source` into `folder`; how many got their name.
 
-    A stream that ends early leaves what came; a member that is not of `listed`, is no plain file
-    or
-    has another hash is refused by name, and nothing of it stays.
+    A stream that ends early leaves what came. A member that is not in `listed`, is not a plain
+    file or has a different hash is refused by name, and nothing of it stays.
     """
     by_path, count = {entry["path"]: entry for entry in listed}, 0
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
@@ -165,10 +169,14 @@ def _take(data: Any, info: tarfile.TarInfo, folder: Path, entry: Entry) -> bool:
     offset = int(offset_text) if re.fullmatch(r"\d{1,15}", offset_text) else -1
     part = folder / PARTS / entry["sha256"]
     if offset < 0 or offset + info.size != entry["size"]:
-        raise HostRefusalError(f"{entry['path']!r} has another size", "send it again")
+        raise HostRefusalError(
+            f"{entry['path']!r} has a different size than listed", "send it again"
+        )
     held_bytes = part.stat().st_size if part.is_file() else 0
     if offset > held_bytes:
-        raise HostRefusalError(f"{entry['path']!r} begins behind what is here", "send it again")
+        raise HostRefusalError(
+            f"{entry['path']!r} starts past the end of what is here", "send it again"
+        )
     with part.open("r+b" if held_bytes else "wb") as file:
         file.truncate(offset)
         file.seek(offset)
@@ -194,7 +202,7 @@ def _name(part: Path, folder: Path, entry: Entry) -> None:
         raise HostRefusalError(
             f"{entry['path']} came as {digest[:12]}…, its sender's list says "
             f"{entry['sha256'][:12]}…",
-            "run it again: that file is sent anew",
+            "run it again: that file is sent again",
         )
     path = folder / entry["path"]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,13 +225,15 @@ def place_files(staging: Path, target: Path, listed: list[Entry], last: str = ""
     if faults:
         (staging / faults[0]).unlink()
         raise HostRefusalError(
-            f"{faults[0]} has another hash than its sender's list", "run it again"
+            f"{faults[0]} has a different hash from its sender's list", "run it again"
         )
     lost = [
         e["path"] for e in listed if e["path"] not in here and not is_entry(target / e["path"], e)
     ]
     if lost:
-        raise HostRefusalError(f"{len(lost)} files did not come, as {lost[0]}", "run it again")
+        raise HostRefusalError(
+            f"{len(lost)} files did not arrive, first {lost[0]}", "run it again"
+        )
     shutil.rmtree(staging / PARTS, ignore_errors=True)
     for folder in {staging, *(_synced(staging / path).parent for path in here)}:
         sync_far_path(folder)

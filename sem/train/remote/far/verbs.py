@@ -66,7 +66,7 @@ def report_files(root: Path, request: Json) -> Json:
 
 
 def list_needed_files(root: Path, request: Json) -> Json:
-    """Return what of a list of files is not here yet, and how much of each is."""
+    """Return which of the listed files are not here yet, and how much of each is."""
     listed, target = parcel.check_entries(request["listed"]), _target(root, request)
     _refuse_other_run(target, listed, request)
     lacking = {entry["path"] for entry, _ in parcel.list_missing_pieces(target, listed)}
@@ -142,7 +142,7 @@ def _target(root: Path, request: Json) -> Path:
     kind = request.get("kind")
     if kind not in KINDS:
         raise HostRefusalError(
-            f"nothing of kind {kind!r} is taken", "send it with the same version of sem"
+            f"files of kind {kind!r} are not accepted", "send it with the same version of sem"
         )
     if kind == "code":
         return root / "code" / jobs.folder_name(request, "name")
@@ -159,7 +159,8 @@ def _refuse_other_run(target: Path, listed: list[Json], request: Json) -> None:
     is_expected = here is None or here == request.get("replaces")
     if entry and not is_expected and disk.sha256_prefix(target / last) != entry["sha256"]:
         raise HostRefusalError(
-            f"{last} here is another one", "prepare a new run, or remove that one here"
+            f"{last} on this host is of a different run",
+            "prepare a new run, or remove that one on this host",
         )
 
 
@@ -210,7 +211,9 @@ def _take_over(lock: IO[bytes]) -> None:
                 os.kill(int(pid), signal.SIGKILL)
             time.sleep(0.1)
     else:
-        raise HostRefusalError("another one sends the same", "wait for it, then run it again")
+        raise HostRefusalError(
+            "another process is sending the same files", "wait for it, then run it again"
+        )
     lock.truncate(0)
     lock.write(str(os.getpid()).encode())
     lock.flush()

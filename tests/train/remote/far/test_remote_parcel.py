@@ -126,7 +126,7 @@ def test_a_link_is_refused_by_name(root, tmp_path, kind):
     targets = {"file": root / "d0/f0", "folder": root / "d0", "out": tmp_path, "dangling": "no"}
     (root / "link").symlink_to(targets[kind])
 
-    with pytest.raises(HostRefusalError, match=r"'link' is a link or no plain file"):
+    with pytest.raises(HostRefusalError, match=r"'link' is a link or not a plain file"):
         parcel.list_entries(root, parcel.paths_below(root))
     if kind == "folder":
         with pytest.raises(HostRefusalError, match=r"'link/f0' is a link"):
@@ -156,7 +156,7 @@ FORGED = {
     "other bytes": member("good", b"abd"),
     "longer": member("good", b"abcd"),
     "shorter": member("good", b"ab"),
-    "behind what is here": member("good", b"c", pax={parcel.OFFSET: "2"}),
+    "past the end of what is here": member("good", b"c", pax={parcel.OFFSET: "2"}),
     "before the beginning": member("good", b"abcd", pax={parcel.OFFSET: "-1"}),
 }
 
@@ -215,7 +215,7 @@ def test_a_folder_gets_its_name_only_when_every_hash_is_right(root, tmp_path):
     parcel.unpack_stream(io.BytesIO(sent(root, listed, staging)), staging, listed)
     (staging / "d1/f4").write_bytes(b"flipped")
 
-    with pytest.raises(HostRefusalError, match="d1/f4 has another hash"):
+    with pytest.raises(HostRefusalError, match="d1/f4 has a different hash"):
         parcel.place_files(staging, target, listed)
     assert not target.exists()
     parcel.unpack_stream(io.BytesIO(sent(root, listed, staging)), staging, listed)
