@@ -29,7 +29,6 @@ FLOORS = {
     "ops": 5,
     "preview": 6,
     "optimizer": 6,
-    "web": 6,
     "projects": 6,
     "jobs": 7,
 }
