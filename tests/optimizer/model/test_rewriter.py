@@ -243,7 +243,7 @@ def test_an_adapter_alone_names_its_base_and_is_never_replaced_by_it(t5: Path, t
 
 
 def test_a_causal_model_is_no_rewriter(tiny_model: Path):
-    with pytest.raises(SemError, match="no encoder-decoder"):
+    with pytest.raises(SemError, match="not an encoder-decoder"):
         TorchRewriter.of(tiny_model, None)
 
 
