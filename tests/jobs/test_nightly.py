@@ -62,7 +62,7 @@ def test_a_promoted_run_is_watched_and_rings_when_it_gets_worse(
     two = [start(trained, "ops_nightly", "--sem", "toy", "--again") for _ in range(2)]
     ends = [process.communicate(timeout=280) for process in two]
     assert [process.returncode for process in two] == [0, 0], ends
-    assert sum("another nightly run is at work" in err for _, err in ends) == 1
+    assert sum("another nightly run is in progress" in err for _, err in ends) == 1
     history = rows(nightly / "history.jsonl")
     assert [night["status"] for night in history] == ["failed", "ok"]
     assert history[1]["splits"]["val"]["is_record"]

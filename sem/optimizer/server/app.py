@@ -231,7 +231,7 @@ FAULTS = {
     408: "The body came too slowly",
     413: "The body is too long",
     422: "A field does not fit, or the prompt has more tokens than are read",
-    429: "The line is full",
+    429: "The queue is full",
     503: "Model not loaded, or no answer in time",
 }
 

@@ -216,7 +216,7 @@ def test_a_region_is_a_country():
     with pytest.raises(SemError) as caught:
         pii.check_pii_policy(Pii(regions=("UK",)), [SCHEMA], "dataset.yaml")
     assert caught.value.message == (
-        "dataset.yaml: pii.phone_regions: 'UK' is not a country with telephone numbers"
+        "dataset.yaml: pii.regions: 'UK' is not a country with telephone numbers"
     )
 
 

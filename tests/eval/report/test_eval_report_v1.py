@@ -272,8 +272,8 @@ BROKEN: list[tuple[list[Any], Any]] = [
     ("text", "name", "message"),
     [
         ("{}", "x.json", "its name is not that of an EvalReport"),
-        ("{}", "x.eval-report.json", "no eval-report.v1"),
-        ("[1]", "x.eval-report.json", "no eval-report.v1"),
+        ("{}", "x.eval-report.json", "not a valid eval-report.v1"),
+        ("[1]", "x.eval-report.json", "not a valid eval-report.v1"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, text: str, name: str, message: str) -> None:

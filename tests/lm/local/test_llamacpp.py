@@ -78,7 +78,7 @@ def test_a_port_that_is_taken_is_named(server, tmp_path):
     with pytest.raises(SemError) as caught:
         llamacpp.Server(llamacpp.Serving(path, port=port, context=256, threads=1))
 
-    assert f"is port {port} taken?" in str(caught.value)
+    assert f"if port {port} is taken" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_what_is_refused_is_counted_by_reason(tmp_path):
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(SemError, match="none of training_pairs, triplets, distillation_pairs"):
+    with pytest.raises(SemError, match="not one of training_pairs, triplets, distillation_pairs"):
         optimizer_data.read_pairs(saved(tmp_path / "x.json", {"rows": []}))
     with pytest.raises(SemError, match="triplets is not a list of objects"):
         optimizer_data.read_pairs(saved(tmp_path / "y.json", {"triplets": [1]}))

@@ -161,7 +161,7 @@ def test_decoding_that_makes_no_sense_is_refused(how):
 @pytest.mark.parametrize("penalty", [0.9, 2.1])
 def test_a_penalty_that_makes_no_sense_is_refused(penalty: float):
     with pytest.raises(
-        SemError, match=rf"decoding with penalty {penalty}\n +from 1 \(none\) to 2"
+        SemError, match=rf"decoding with penalty {penalty}\n +use 1 \(none\) to 2"
     ):
         Decoding(penalty=penalty)
 
@@ -243,7 +243,7 @@ def test_an_adapter_alone_names_its_base_and_is_never_replaced_by_it(t5: Path, t
 
 
 def test_a_causal_model_is_no_rewriter(tiny_model: Path):
-    with pytest.raises(SemError, match="no encoder-decoder"):
+    with pytest.raises(SemError, match="not an encoder-decoder"):
         TorchRewriter.of(tiny_model, None)
 
 
