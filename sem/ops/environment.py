@@ -18,9 +18,7 @@ Row = tuple[str, str]
 
 
 def find_version_mismatches(lock: Path) -> list[str]:
-    """Return each package of `lock` that is absent or of another version here, as `name:
-    installed, locked`.
-    """
+    """Return each package of `lock` that is absent or differs here: `name: installed, locked`."""
     differences = []
     for name, locked, marker in read_lock_pins(lock):
         try:

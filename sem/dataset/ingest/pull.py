@@ -158,7 +158,7 @@ class RemoteFiles:
 
 
 def parse_source(source: str, config: str | None) -> tuple[LocalFiles | RemoteFiles, str]:
-    """Return the host (or None) and the path in `source`.
+    """Return where `source` is, and its path there.
 
     `source` is `[user@]host:/path`, as scp reads it, or a local path.
     """

@@ -290,8 +290,9 @@ def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_short(text: str, dot: int, stop: int, following: int) -> bool:
-    """Return whether the full stop at `dot` belongs to a short form, as in `e.g. this`, `Dr.
-    Who` or `3. Item`.
+    """Return whether the full stop at `dot` belongs to a short form.
+
+    Examples are `e.g. this`, `Dr. Who` and `3. Item`.
     """
     if text[dot] != "." or stop - dot > 1:
         return False

@@ -93,7 +93,7 @@ def load_serve_settings(root: Path, overrides: tuple[str, ...] = ()) -> ServeSet
 def api_key(config: ServeSettings) -> str | None:
     """Return the key that requests must show, from the environment; None for none.
 
-    Raise SemError when others than this machine could ask without one.
+    Raise SemError when other machines than this one could ask without a key.
     """
     key = os.environ.get(KEY, "").strip() or None
     if key is None and not config.is_loopback:

@@ -160,9 +160,7 @@ def test_decoding_that_makes_no_sense_is_refused(how):
 
 @pytest.mark.parametrize("penalty", [0.9, 2.1])
 def test_a_penalty_that_makes_no_sense_is_refused(penalty: float):
-    with pytest.raises(
-        SemError, match=rf"decoding with penalty {penalty}\n +use 1 \(none\) to 2"
-    ):
+    with pytest.raises(SemError, match=rf"decoding with penalty {penalty}\n +use 1 \(none\) to 2"):
         Decoding(penalty=penalty)
 
 
