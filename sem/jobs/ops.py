@@ -181,9 +181,8 @@ def backfill_rows(
     project, at = Project.load(sem, set), provenance.utc_now()
     if since:
         change = touched.change_since(project, since)
-        counts = Counter(
-            (work.kind, work.slots) for work in touched.plan_backfill_work(project, change)
-        )
+        planned = touched.plan_backfill_work(project, change)
+        counts = Counter((work.kind, work.slots) for work in planned)
         rows = [(kind, ", ".join(slots) or "-", n) for (kind, slots), n in sorted(counts.items())]
         console.print_table(f"touched since {change.since}", ("kind", "slots", "rows"), rows)
         console.print_table("left out", ("why", "rows"), sorted(change.left_out.items()))
@@ -204,9 +203,8 @@ def backfill_rows(
         per_minute,
         _counting_tokenizer(project),
     )
-    console.print_table(
-        "done by this worker", ("what", "items"), sorted(backfill.run_backfill(desk).items())
-    )
+    done = sorted(backfill.run_backfill(desk).items())
+    console.print_table("done by this worker", ("what", "items"), done)
     states: dict[Any, int] = queue.counts(desk.clock())
     rows = [(kind, state, n) for (kind, state), n in states.items()]
     console.print_table("queue", ("kind", "state", "items"), rows)

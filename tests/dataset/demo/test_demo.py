@@ -307,7 +307,7 @@ def test_a_failed_write_leaves_the_old_store_and_no_remains(tmp_path):
     store, made = tmp_path / "dataset.duckdb", write.demo_rows(TASKS, 3, 40)
     write.write_demo_rows(store, made)
     before = store.read_bytes()
-    with pytest.raises(SemError, match="other content"):
+    with pytest.raises(SemError, match="different content"):
         write.write_demo_rows(store, [made[0], replace(made[1], id=made[0].id)])
     assert store.read_bytes() == before
     assert not list(tmp_path.glob(".tmp-*"))

@@ -108,5 +108,5 @@ def test_labels_are_read_strictly(tmp_path: Path) -> None:
         calibration.calibration_facts(path, {("a", "s"): judged(True)}, {})["calibrated"] is False
     )
     path.write_text('{"id":"a","slot":"s","human_pass":"false"}\n', "utf-8")
-    with pytest.raises(SemError, match="no label"):
+    with pytest.raises(SemError, match="not a label"):
         calibration.read_human_labels(path)
