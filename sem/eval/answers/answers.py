@@ -202,7 +202,7 @@ def _taken(row: Any, where: str, task_of: Mapping[str, str]) -> Answer | None:
     if fields["id"] not in task_of:
         return None
     counts = [fields.get(name) or 0 for name in ("tokens_in", "tokens_out", "latency_ms")]
-    if not all(isinstance(count, int) for count in counts):
+    if not all(isinstance(count, int) and not isinstance(count, bool) for count in counts):
         raise SemError(
             f"{where}: tokens or latency_ms is not a whole number",
             "write whole numbers, or leave them out",

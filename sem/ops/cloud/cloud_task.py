@@ -48,7 +48,7 @@ class CloudMachine:
         if not 1 <= self.count <= 16 or not 0 < self.max_hours <= 240 or self.max_cost < 0:
             raise SemError(
                 f"{self.count} GPUs, {self.max_hours} hours, {self.max_cost} dollars",
-                "ask for 1 to 16 GPUs, up to 240 hours, dollars above 0",
+                "ask for 1 to 16 GPUs, up to 240 hours, 0 dollars or more",
             )
 
     @property
@@ -169,10 +169,15 @@ def accept_cloud_results(run: Run, came: Path) -> bool:
     if not sealed.exists():
         return False
     facts = state.read_state_file(sealed, state.RunManifest)
+    if facts.get("run_json_sha256") != ours:
+        raise SemError(
+            f"run {run.id}: the manifest that came back is of another run.json",
+            "what came is kept beside; launch it again",
+        )
     for name, digest in facts["adapter"].items():
         path = came / "adapter" / name
         actual = files.sha256_file(path) if path.is_file() else "missing"
-        if actual != digest or facts.get("run_json_sha256") != ours:
+        if actual != digest:
             raise SemError(
                 f"adapter/{name} is {actual[:12]}…, the run's manifest says {digest[:12]}…",
                 "what came is kept beside; fetch it again",

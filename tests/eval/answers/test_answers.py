@@ -104,6 +104,8 @@ def test_answers_made_elsewhere_are_kept_and_counted(tmp_path):
         (["id candidate"], "strong.jsonl:1: no id or no candidate"),
         ([{"id": "a"}], "strong.jsonl:1: no id or no candidate"),
         ([{"id": "a", "text": "x", "tokens_in": "many"}], "is not a whole number"),
+        # `true` was counted as one token.
+        ([{"id": "a", "text": "x", "tokens_in": True}], "is not a whole number"),
     ],
 )
 def test_answers_made_elsewhere_that_cannot_be_used_write_nothing(tmp_path, rows, message):

@@ -213,3 +213,15 @@ def test_a_wrong_hash_is_refused_and_nothing_is_placed(prepared, tmp_path) -> No
         cloud_task.accept_cloud_results(made, came)
     assert not made.is_finished
     assert not made.adapter.exists()
+
+
+def test_a_manifest_of_another_plan_is_named_as_such(prepared, tmp_path) -> None:
+    # It said that a file's hash was not what the manifest says, and gave the same hash twice.
+    _, made = prepared
+    came = tmp_path / "came"
+    files.write_file(came / "run.json", (made.folder / "run.json").read_bytes())
+    facts = {"adapter": {}, "run_json_sha256": "0" * 64}
+    files.write_file(came / "manifest.json", jsonio.pretty_json(facts))
+    with pytest.raises(SemError, match="is of another run.json"):
+        cloud_task.accept_cloud_results(made, came)
+    assert not made.is_finished
