@@ -14,7 +14,6 @@ from sem.dataset.demo.blocks import (
 from sem.dataset.demo.money import market_price
 from sem.dataset.demo.view import Body, View
 
-
 BARE = re.compile(r"&nbsp;|[^\d.,'’ ]")
 
 
