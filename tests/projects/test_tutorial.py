@@ -123,7 +123,8 @@ def test_two_projects_go_the_whole_way_side_by_side(tree, tiny_model, capsys):
 
     assert fingerprint(tree, "yours") == before
     assert fingerprint(tree, "mine") == {}
-    assert [place.name for place in projects.find_projects(tree)] == ["yours"]
+    # `init` brings the demo.
+    assert [place.name for place in projects.find_projects(tree)] == ["demo", "yours"]
 
 
 @pytest.mark.slow
