@@ -148,4 +148,4 @@ def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, sha
 
     assert server.address == "http://127.0.0.1:8080/v1"
     assert LAST.fullmatch(last["eval"][0])
-    assert projects.find_projects(tree) == []
+    assert [place.name for place in projects.find_projects(tree)] == ["demo"]
