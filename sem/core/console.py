@@ -106,12 +106,18 @@ def _set_environment() -> None:
     # What is exported wins, then the tree's own file, then the checkout's.
     folders = (projects.marked_tree(), projects.ROOT if projects.IS_CHECKOUT else None)
     for env in dict.fromkeys(folder / ".env" for folder in folders if folder):
-        if env.exists():
+        # The tree may be a folder above this one: what a stranger put there sets no key of ours.
+        if env.exists() and is_own_file(env):
             from dotenv import load_dotenv
 
             load_dotenv(env, override=False)
     for name, value in DEFAULT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def is_own_file(path: Path) -> bool:
+    """Return True if `path` belongs to this user or to the administrator."""
+    return not hasattr(os, "getuid") or path.stat().st_uid in (os.getuid(), 0)
 
 
 def exit_with_error(text: str, code: int) -> NoReturn:

@@ -84,8 +84,10 @@ def marked_tree() -> Path | None:
         return Path(named)
     try:
         here = Path.cwd()
-    except FileNotFoundError:  # the working folder was deleted
-        here = ROOT
+    except FileNotFoundError as error:
+        if IS_CHECKOUT:
+            return None
+        raise SemError("the working folder was deleted", "change to another one") from error
     for folder in (here, *here.parents):
         is_older = (folder / "fabric.yaml").is_file() and (folder / "configs").is_dir()
         if (folder / MARKER).is_file() or is_older:
