@@ -1,10 +1,10 @@
 """A job: one function, whose signature is its flags wherever it is called.
 
-    @job("dataset.split")
-    def split_dataset(sem: Sem = None, set: Overrides = ()) -> None:
-        \"\"\"Cut train, val and test and freeze them as the next snapshot.\"\"\"
+    @job("dataset.count")
+    def count_examples(sem: Sem = None, set: Overrides = ()) -> None:
+        \"\"\"Print how many examples the store holds.\"\"\"
 
-From it come `scripts/dataset_split.py`, `fab dataset.split`, `opensem dataset.split`, their help
+From it come `scripts/dataset_count.py`, `fab dataset.count`, `opensem dataset.count`, their help
 and a section of docs/reference/jobs.md. `Annotated[type, "help"]` is a flag, with `Positional` in
 it a word; a bool is a switch, a tuple is repeatable, a Literal is a choice.
 """

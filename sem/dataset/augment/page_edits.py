@@ -165,17 +165,21 @@ class EditablePage:
     is_html: bool = True
 
 
-def register_page_edit(edit: Edit) -> Edit:
-    """Register `edit` under its own name, as `--kind` spells it."""
-    KINDS[edit.__name__] = edit
-    return edit
+def register_page_edit(kind: str) -> Callable[[Edit], Edit]:
+    """Register an edit as `kind`, as `--kind` spells it."""
+
+    def register(edit: Edit) -> Edit:
+        KINDS[kind] = edit
+        return edit
+
+    return register
 
 
 SHUFFLED = words.to_set("li div article section option a")
 
 
-@register_page_edit
-def shuffle(page: EditablePage, rng: random.Random) -> str | None:
+@register_page_edit("shuffle")
+def shuffle_siblings(page: EditablePage, rng: random.Random) -> str | None:
     """Siblings of one kind in another order, where none holds a value of the answer.
 
     Never inside `<ol>`: the order of its items says something.
@@ -210,8 +214,8 @@ OPTIONAL = words.to_set("p li td th tr option dt dd span b i em strong small fon
 STRAY = ("</b>", "</i>", "</font>", "</span>", "</p>", "</em>", "<b>", "</center>")
 
 
-@register_page_edit
-def malform(page: EditablePage, rng: random.Random) -> str | None:
+@register_page_edit("malform")
+def break_end_tags(page: EditablePage, rng: random.Random) -> str | None:
     """End tags lost, stray or in upper case, inline tags closed in the wrong order."""
     if not page.is_html:
         return None
@@ -237,8 +241,8 @@ def malform(page: EditablePage, rng: random.Random) -> str | None:
 NOISE = ("data-v-", "data-react-", "data-testid-", "jsname-", "ng-", "x-", "data-track-")
 
 
-@register_page_edit
-def attributes(page: EditablePage, rng: random.Random) -> str | None:
+@register_page_edit("attributes")
+def add_noise_attributes(page: EditablePage, rng: random.Random) -> str | None:
     """Attributes and classes that frameworks add, which say nothing."""
     if not page.is_html:
         return None
@@ -293,8 +297,8 @@ SHELLS = (
 BOUNDARIES = words.to_set("div section article main aside ul table header nav")
 
 
-@register_page_edit
-def distract(page: EditablePage, rng: random.Random) -> str | None:
+@register_page_edit("distract")
+def add_distractions(page: EditablePage, rng: random.Random) -> str | None:
     """Blocks that every page has and no answer is in: newsletter, cookies, promises."""
     if not page.is_html:
         return None
@@ -310,8 +314,8 @@ def distract(page: EditablePage, rng: random.Random) -> str | None:
     return splice_edits(page.source, edits)
 
 
-@register_page_edit
-def respell(page: EditablePage, rng: random.Random) -> str | None:
+@register_page_edit("respell")
+def respell_markup(page: EditablePage, rng: random.Random) -> str | None:
     """Entities for letters, no-break spaces, comments and line breaks between words."""
     if not page.is_html:
         return None
@@ -337,8 +341,8 @@ AMOUNT = re.compile(
 )
 
 
-@register_page_edit
-def currency(page: EditablePage, rng: random.Random) -> str | None:
+@register_page_edit("currency")
+def restyle_prices(page: EditablePage, rng: random.Random) -> str | None:
     """Return every price of the page as another country writes it: `12,99 €` becomes `€12.99`.
 
     Only where the answer holds an amount of the page as a number, and no text of it holds one as

@@ -32,7 +32,7 @@ def open_parquet(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     import duckdb
 
     config = {"threads": "1", "memory_limit": MEMORY}
-    connection = utf8_connection.connect(":memory:", config=config)
+    connection = utf8_connection.open_utf8_connection(":memory:", config=config)
     try:
         # Settings take no parameters; a quote in the name must not end the literal.
         quoted = str(path.resolve()).replace("'", "''")

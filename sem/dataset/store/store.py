@@ -85,7 +85,9 @@ class Store:
             # The id itself may be what is not UTF-8.
             with suppress(duckdb.Error):
                 if row := self.connection.execute(query).fetchone():
-                    return utf8_connection.not_utf8(self.path, f"row {row[0]!r}: its {name}")
+                    return utf8_connection.broken_text_error(
+                        self.path, f"row {row[0]!r}: its {name}"
+                    )
         return explain_duckdb_error(self.path, error)
 
     def ids(self) -> Iterator[str]:
@@ -135,7 +137,7 @@ def connect_read_only(path: Path) -> Any:
             f"{path}: no such store", "make it with `fab dataset.import` or `fab demo.data`"
         )
     try:
-        return utf8_connection.connect(
+        return utf8_connection.open_utf8_connection(
             str(path), read_only=True, config={**CLOSED, "lock_configuration": "true"}
         )
     except duckdb.Error as error:
@@ -282,7 +284,7 @@ def open_for_writing(path: Path) -> Any:
 
     config = {**CLOSED, "storage_compatibility_version": STORAGE_VERSION}
     try:
-        return utf8_connection.connect(str(path), config=config)
+        return utf8_connection.open_utf8_connection(str(path), config=config)
     except duckdb.Error as error:
         raise explain_duckdb_error(path, error) from error
 

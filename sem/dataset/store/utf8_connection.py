@@ -61,7 +61,7 @@ class Utf8Connection:
         self.close()
 
 
-def connect(database: str, **options: Any) -> Utf8Connection:
+def open_utf8_connection(database: str, **options: Any) -> Utf8Connection:
     """Return a connection to `database`, a path or `:memory:`; `options` are duckdb.connect's."""
     import duckdb
 
@@ -111,11 +111,11 @@ def not_utf8_error(path: Path, error: object) -> SemError | None:
     DuckDB's own words are left out: they quote the value.
     """
     if any(wording in str(error) for wording in WORDINGS):
-        return not_utf8(path, "the name of a column or table, or a value,")
+        return broken_text_error(path, "the name of a column or table, or a value,")
     return None
 
 
-def not_utf8(path: Path, place: str) -> SemError:
+def broken_text_error(path: Path, place: str) -> SemError:
     """Return what to say of a text at `place` in the file at `path` that is not UTF-8."""
     return SemError(
         f"{path}: {place} is not UTF-8 text",

@@ -115,7 +115,7 @@ def _written(new: Path, listed: list[dict[str, str]]) -> dict[str, int]:
 def _between(old: Path, folder: Path) -> Any:
     """Return a connection that may read `old` and write into `folder`, and nothing else."""
     closed = {k: v for k, v in store.CLOSED.items() if k != "enable_external_access"}
-    connection = utf8_connection.connect(":memory:", config=closed)
+    connection = utf8_connection.open_utf8_connection(":memory:", config=closed)
     allowed = [old.with_name(old.name + end) for end in SIDE_FILES]
     connection.execute(f"SET allowed_paths = [{', '.join(map(_quoted, allowed))}]")
     connection.execute(f"SET allowed_directories = [{_quoted(folder)}]")

@@ -42,7 +42,7 @@ def purge_files(project: Project, sought: ScanTarget) -> PurgeResult:
     """Rewrite or remove every file of `project`'s own that holds a trace of `sought`."""
     purged = PurgeResult()
     for path in list(byte_scan.paths_to_scan(project)):
-        if not is_own(project, path):
+        if not is_of_this_project(project, path):
             continue
         if path.name.startswith(".tmp-") or ".building-" in path.as_posix():
             if not has_writer(project, path):
@@ -78,7 +78,7 @@ def has_writer(project: Project, path: Path) -> bool:
     return files.is_being_written(path)
 
 
-def is_own(project: Project, path: Path) -> bool:
+def is_of_this_project(project: Project, path: Path) -> bool:
     """Return whether Sem wrote the file at `path`, for this project, in a way that may be
     rewritten.
     """

@@ -4,6 +4,10 @@ Two families are known, `llama` and `gemma3`: the ones the weight packages hold.
 shapes are checked tensor by tensor, so a file with one missing or extra is refused, not loaded
 half. llama.cpp keeps llama's q and k rows in its own rotary order and adds 1 to Gemma's norms;
 both are undone here.
+
+Transformers 5.17 loads such files itself, bit for bit the same (272 of 272 tensors of SmolLM2),
+but takes five times as long (18.5 s against 3.6 s), rounds rms_norm_eps to a 32-bit float, and
+fills a tensor that is missing with random numbers.
 """
 
 from pathlib import Path
