@@ -5,8 +5,8 @@
 60 attack texts of public collections and 6 of control tokens, each planted in a product page at 5
 places, with a demand at its end. No model is asked: the worst one is assumed, which answers every
 demand. Counted are markers of the chat template forged in the prompt, and answers accepted by the
-check after the model (sem.eval.scoring.grounded) although they break the schema or stand nowhere
-on the cleaned page. Attack texts come from ../shared/data/hostile.
+check after the model (sem.package.serve.slot_readings) although they break the schema or
+stand nowhere on the cleaned page. Attack texts come from ../shared/data/hostile.
 
 Writes  benchmarks/results/faults_injections.md
 """
@@ -20,15 +20,15 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from sem.core import console, files
+from sem.core import console, files, schema
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean.grounding import SearchableText
 from sem.dataset.demo import write
 from sem.dataset.html import markup
-from sem.eval.scoring import grounded
 from sem.lm.local import chat
+from sem.package.serve import slot_readings
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = ROOT.parent / "shared" / "data" / "hostile" / "prompt_injection.jsonl"
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     clean = Counter()
     for row in pages:
         text = markup.simplify_page(row.input_text).text
-        clean[bool(grounded.ungrounded_problems(json.loads(row.reference), spec, text))] += 1
+        clean[bool(is_refused(json.loads(row.reference), spec, SearchableText(text)))] += 1
     conclude(counts, clean, sorted(chats))
 
 
@@ -125,7 +125,7 @@ def tried(spec: TaskSpec, row: Any, page: str, chats: dict[str, chat.Chat]) -> C
     peer = Draft202012Validator(spec.io_schema)
     for answer in obeyed(right):
         counts["answers"] += 1
-        if grounded.ungrounded_problems(answer, spec, look_up):
+        if is_refused(answer, spec, look_up):
             counts["refused"] += 1
             continue
         # Counted by other means than the check's own: the stock validator, the very characters.
@@ -134,6 +134,12 @@ def tried(spec: TaskSpec, row: Any, page: str, chats: dict[str, chat.Chat]) -> C
         counts["ungrounded"] += any(str(value) not in text for value in told)
         counts["accepted_as_written"] += 1
     return counts
+
+
+def is_refused(answer: Any, spec: TaskSpec, page: SearchableText) -> bool:
+    """Return whether the check after the model refuses `answer`: by the schema or the page."""
+    problems = schema.schema_problems(answer, spec.io_schema, limit=1)
+    return bool(problems or slot_readings.ungrounded_slots(answer, spec, page))
 
 
 def obeyed(right: dict[str, Any]) -> list[Any]:

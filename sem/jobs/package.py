@@ -1,13 +1,14 @@
-"""The jobs of `package.*`: the deliverable, written and verified."""
+"""The jobs of `package.*`: the deliverable, written, verified and asked."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from sem.core import console
+from sem.core import console, jsonio
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import find_run, refuse_tainted
-from sem.jobs.job import Overrides, RunId, Sem, job
+from sem.core.run import find_run, read_promotion, refuse_tainted
+from sem.jobs.job import Overrides, Positional, RunId, Sem, job
 
 
 @job("package.export")
@@ -100,3 +101,132 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
             "differ from the proven ones",
             "if it was evaluated on another machine or precision, evaluate it again here",
         )
+
+
+Package = Annotated[Path | None, "a package folder anywhere, not of a sem here"]
+TaskName = Annotated[str | None, "task of the package (default: its only one)"]
+
+
+@job("package.ask")
+def ask_package(
+    page: Annotated[Path | None, "HTML or text; - reads stdin", Positional("PAGE")],
+    sem: Sem = None,
+    run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
+    path: Package = None,
+    task: TaskName = None,
+    url: Annotated[str | None, "address that the page was saved from"] = None,
+    page_type: Annotated[str | None, "kind of page, where budgets differ by it"] = None,
+    details: Annotated[bool, "also confidence, grounding, tokens and time of each slot"] = False,
+    set: Overrides = (),
+) -> None:
+    """Ask the packaged expert one page; its JSON is the only line on stdout.
+
+        opensem ask page.html --sem shop --task productpage
+
+    The page is cleaned, rendered and decoded as it was for training and proof. A page that cannot
+    be answered ends with exit 1 and its reason.
+
+    Reads   models/SEM/packages/RUN/
+    """
+    from sem.package.serve.expert import Expert
+
+    folder = _package_to_ask(sem, run, path, set)
+    content = _read_page(page)
+    with Expert.load(folder) as expert:
+        extraction = expert.extract(content, task, url, page_type)
+    if details:
+        print(jsonio.pretty_json(extraction.as_json()), end="")
+    if extraction.refusal:
+        raise SemError(
+            f"{page}: {extraction.refusal.message}",
+            f"reason {extraction.refusal.reason}; docs/asking.md lists what each means",
+        )
+    if not details:
+        print(jsonio.canonical_json(extraction.value))
+
+
+@job("package.predict")
+def predict_pages(
+    input: Annotated[Path, ".jsonl, .parquet, .duckdb, .csv or .json of pages"],
+    output: Annotated[Path, "answers as JSON lines; a killed start goes on in it"],
+    sem: Sem = None,
+    run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
+    path: Package = None,
+    task: Annotated[str | None, "task of rows that name none"] = None,
+    map: Annotated[tuple[str, ...], "OURS=THEIRS, as input_text=body"] = (),
+    batch: Annotated[int, "pages answered together"] = 8,
+    max_tokens: Annotated[int | None, "tokens in and out, over every start"] = None,
+    set: Overrides = (),
+) -> None:
+    """Answer a file of pages, row by row; run again, it goes on where it stopped.
+
+        fab package.predict --sem shop --input pages.jsonl --output answers.jsonl
+
+    A row of the output holds the id of its page, the value, and for each slot confidence and
+    whether the page holds it; or the refusal. Exit 1 when --max-tokens ended it.
+
+    Reads   INPUT, models/SEM/packages/RUN/
+    Writes  OUTPUT, OUTPUT's name with .meta.json, and .unread.jsonl for rows that are no page
+    """
+    from sem.dataset.ingest import column_mapping
+    from sem.package.serve import predict
+    from sem.package.serve.expert import Expert
+
+    folder = _package_to_ask(sem, run, path, set)
+    columns = column_mapping.parse_column_pairs(map)
+    options = predict.PredictOptions(task, columns, batch, max_tokens)
+    tally = predict.PredictTally()
+    with Expert.load(folder) as expert, console.progress_bar() as bar:
+        line = bar.add_task(f"answers of {folder.name}", total=predict.count_rows(input))
+        for tally in predict.predict_file(expert, folder, input, output, options):
+            bar.update(line, completed=tally.earlier + tally.answered)
+    _print_tally(tally)
+    console.print_output_path(output)
+    if tally.is_over_budget:
+        raise SemError(
+            f"{tally.tokens:,} of {max_tokens:,} tokens are spent, and pages are left",
+            "raise --max-tokens, and run the same command again",
+        )
+
+
+def _print_tally(tally: Any) -> None:
+    rows: list[tuple[str, object]] = [
+        ("answered now", f"{tally.answered:,}, {tally.rate:.2f} a second"),
+        ("answered before", f"{tally.earlier:,}"),
+        ("tokens, in and out", f"{tally.tokens:,}"),
+    ]
+    rows += [
+        (f"refused: {reason}", f"{count:,}") for reason, count in sorted(tally.refused.items())
+    ]
+    rows += [
+        (f"not read: {reason}", f"{count:,}") for reason, count in sorted(tally.unread.items())
+    ]
+    console.print_table("predictions", ("", "rows"), rows)
+    for note, count in sorted(tally.notes.items()):
+        console.print_note(f"{note} ({count:,} times)" if count > 1 else note)
+
+
+def _read_page(page: Path | None) -> bytes:
+    """Return the bytes of a page, from a file or stdin."""
+    if page is None:
+        raise SemError("no page was named", "name a file, or - for stdin")
+    if str(page) == "-":
+        return sys.stdin.buffer.read()
+    if not page.is_file():
+        raise SemError(f"{page}: no such file", "check the path, or use - for stdin")
+    return page.read_bytes()
+
+
+def _package_to_ask(
+    sem: str | None, run: str | None, path: Path | None, overrides: tuple[str, ...]
+) -> Path:
+    """Return the package folder that is asked: named, promoted, or the latest."""
+    if path is not None:
+        return path
+    from sem.package.export import bundle
+
+    project = Project.load(sem, overrides)
+    promotion = read_promotion(project) if run is None else None
+    folder = bundle.latest_package(project, promotion["run"] if promotion else run)
+    refuse_tainted(project.adapters / folder.name, f"run {folder.name}")
+    return folder

@@ -12,6 +12,7 @@
     opensem eval                          baseline against fine-tuned
     opensem report                        where the report lies
     opensem package                       the deliverable, verified
+    opensem ask PAGE                      the packaged expert's JSON of one page
     opensem launch --cloud PROVIDER       the same training on a rented GPU
     opensem delete NAME                   a project with all it has
     opensem GROUP.JOB                     any job of docs/reference/jobs.md
@@ -40,6 +41,7 @@ VERBS = {
     "add-data": "sem.add_data",
     "status": "sem.status",
     "run-forge": "forge.run",
+    "ask": "package.ask",
     "launch": "ops.launch",
     "delete": "sem.delete",
 }

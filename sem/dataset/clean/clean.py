@@ -280,12 +280,12 @@ def _settle(folder: Path, ordered: Ordered, tally: CleaningTally) -> None:
 
 def _publish(project: Project, settings: Clean, tally: CleaningTally, source: str) -> Cleaned:
     folder = project.processed
+    cleaned_with = jsonio.parse_json(jsonio.canonical_json(asdict(settings)))
     facts = {
         "store_sha256": source,
         "cleaner": markup.FINGERPRINT,
-        "settings_sha256": files.sha256_json(
-            jsonio.parse_json(jsonio.canonical_json(asdict(settings)))
-        ),
+        "settings": cleaned_with,
+        "settings_sha256": files.sha256_json(cleaned_with),
         "tasks": {name: spec.fingerprint() for name, spec in sorted(project.tasks.items())},
         "sha256": files.sha256_file(folder / NAME),
         "rows": tally.kept,

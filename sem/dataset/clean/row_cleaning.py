@@ -80,6 +80,19 @@ class CleanedRow:
     pii: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ReadPage:
+    """A page without a reference as the model sees it, or the reason why it cannot."""
+
+    text: str = ""
+    language: str = ""
+    # What each placeholder of personal data in `text` stands for.
+    placeholders: dict[str, str] = field(default_factory=dict)
+    report: dict[str, int] = field(default_factory=dict)
+    reason: str | None = None
+    detail: str = ""
+
+
 class RowCleaner:
     """A plan made ready; `restart` is called before each part of the work that takes its time."""
 
@@ -110,6 +123,28 @@ class RowCleaner:
             return CleanedRow(reason="page_memory")
         except Exception as error:  # one row of a million must not end the run, nor pass unseen
             return CleanedRow(reason="row_fault", detail=f"{type(error).__name__}: {error}"[:300])
+
+    def read_page(self, task: str, page: str, meta: dict[str, Any]) -> ReadPage:
+        """Return `page`, a prompt for `task` as a row holds it, cleaned as a row's is."""
+        self._restart()
+        try:
+            if not page.strip():
+                raise Reject("no_input")
+            row = rows.unlabelled_row(self._plan.tasks[task], self._options[task], page, meta)
+            simplified = self._simplified(row)
+            if len(simplified.text) < max(1, row.options.min_chars):
+                raise Reject("empty_input", f"{len(simplified.text)} characters after cleaning")
+            self._restart()
+            input_text = "\n".join(part for part in (row.before, simplified.text) if part)
+            hints = {"url": meta.get("url"), "language": simplified.language}
+            shown, placeholders = pii.redact_new_page(input_text, self._plan.clean.pii, hints)
+            return ReadPage(shown, simplified.language, placeholders, simplified.report)
+        except Reject as reject:
+            return ReadPage(reason=reject.reason, detail=reject.detail)
+        except MemoryError:
+            return ReadPage(reason="page_memory")
+        except Exception as error:  # one page must not end a server, nor pass unseen
+            return ReadPage(reason="page_fault", detail=f"{type(error).__name__}: {error}"[:300])
 
     def _simplified(self, row: PreparedRow) -> markup.Simplified:
         self._restart()

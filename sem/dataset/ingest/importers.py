@@ -312,7 +312,7 @@ def prepare_source_rows(
         result.notes[text] += 1
 
     reporter = ReadReporter(refuse, note)
-    with read_source_rows(project, path, options, reporter) as placed_rows:
+    with read_source_rows(project.tasks, path, options, reporter) as placed_rows:
         rows = _chosen(
             capture_chunk.check_prompt_hashes(placed_rows, reporter), options, result, reporter
         )
@@ -353,12 +353,17 @@ def _chosen(
             result.read -= 1
             return
         result.taken += 1
-        yield _named(replace(row, task=options.rename.get(task, task)))
+        yield name_row(replace(row, task=options.rename.get(task, task)))
     if not result.taken and result.rejects and not result.other_task:
         raise _NothingUsable
 
 
-def _named(row: RawRow) -> RawRow:
+def with_task(row: RawRow, task: str | None) -> RawRow:
+    """Return `row` with `task` where it names none."""
+    return row if row.task or task is None else replace(row, task=task)
+
+
+def name_row(row: RawRow) -> RawRow:
     """Return `row` with an id.
 
     A hash of its content when it has none, so importing twice adds once.
@@ -379,7 +384,7 @@ def _named(row: RawRow) -> RawRow:
 
 @contextmanager
 def read_source_rows(
-    project: Project, path: Path, options: ImportOptions, reporter: ReadReporter
+    tasks: Mapping[str, TaskSpec], path: Path, options: ImportOptions, reporter: ReadReporter
 ) -> Iterator[Iterator[tuple[str, RawRow]]]:
     """The rows of `path` with their places, by what its name ends in; others go to `reporter`."""
     name = path.name.lower().removesuffix(".gz")
@@ -387,7 +392,7 @@ def read_source_rows(
     if kind == "zip":
         with (
             capture_chunk.unpack_chunk(path) as (inner, _),
-            read_source_rows(project, inner, options, reporter) as placed_rows,
+            read_source_rows(tasks, inner, options, reporter) as placed_rows,
         ):
             yield placed_rows
     elif kind in ("duckdb", "db") and not options.columns:
@@ -400,13 +405,13 @@ def read_source_rows(
         ) as raw_records:
             placed = ((f"row {n}", record) for n, record in enumerate(raw_records, 1))
             named = column_mapping.map_columns(placed, options.columns, str(path), patience=1)
-            yield rows_of_records(named, reporter, project.tasks, options.task)
+            yield rows_of_records(named, reporter, tasks, options.task)
     elif kind in TEXTS:
         patience = column_mapping.PATIENCE if kind in TYPED else 1
         named = column_mapping.map_columns(
             TEXTS[kind](path, reporter), options.columns, str(path), patience
         )
-        yield rows_of_records(named, reporter, project.tasks, options.task, kind in TYPED)
+        yield rows_of_records(named, reporter, tasks, options.task, kind in TYPED)
     else:
         raise SemError(
             f"{path}: unknown kind of file {kind!r}",

@@ -9,7 +9,7 @@ model shall copy is still there to be copied.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sem.core import shape, slotspec
@@ -89,6 +89,27 @@ def apply_pii_policy(
     rejects = [kind for kind, n in counts.items() if n.get("reject")]
     reason = f"pii_{rejects[0]}" if rejects else NOT_TEXT if row.is_stuck else None
     return PiiResult(rewritten, answer, counts, reason, more)
+
+
+def redact_new_page(
+    text: str, policy: Pii, hints: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, str]]:
+    """Return `text`, a page without a reference, as rows of it were written, and what each
+    placeholder of it stands for.
+
+    What a model learnt to copy as `[EMAIL_1]` it says as `[EMAIL_1]`: whoever reads its answer
+    puts the value back. A kind that rejects rows is redacted; `policy.slots` are of references.
+    """
+    kinds = {kind: "redact" for kind in KINDS if getattr(policy, kind) != "keep"}
+    if not kinds:
+        return text, {}
+    page_hints = {name: str(value or "") for name, value in (hints or {}).items()}
+    countries = phone_regions(
+        page_hints.get("language", ""), page_hints.get("url", ""), policy.regions
+    )
+    row = _PiiRow(replace(policy, slots={}, **kinds), countries)
+    row.read(text, None, None)
+    return row.rewritten(text), row.values_by_placeholder()
 
 
 def check_pii_policy(policy: Pii, schemas: Iterable[dict[str, Any]], where: str) -> None:
@@ -229,6 +250,14 @@ class _PiiRow:
             self.last[span.kind.upper()] += 1
             self.given[name] = f"[{span.kind.upper()}_{self.last[span.kind.upper()]}]"
         return self.given[name]
+
+    def values_by_placeholder(self) -> dict[str, str]:
+        """Return what each placeholder stands for, as it is written where it comes first."""
+        values: dict[str, str] = {}
+        for spans in self.spans.values():
+            for span in spans:
+                values.setdefault(self._placeholder(span), span.text)
+        return values
 
     def rewritten(self, value: str) -> str:
         """Return `value` with placeholders."""

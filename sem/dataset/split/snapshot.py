@@ -123,6 +123,8 @@ def freeze_snapshot(project: Project, at: datetime) -> tuple[Snapshot, bool]:
         cut = splits.cut_splits(items, project.split, list_held_out_ids(project))
         version = (last or 0) + 1
         facts = _write_parts(project, version, cut, inputs, options)
+        # Beside the inputs: a set that was cleaned before settings were noted is the same cut.
+        facts["cleaned_with"] = source.get("settings")
         write_new(project.processed / f"v{version}.json", jsonio.pretty_json(facts).encode())
         enter_in_ledger(project, version, facts, at)
         return load_snapshot(project, version), True

@@ -84,6 +84,27 @@ def prepare_row(row: RawRow, tasks: dict[str, TaskSpec], options: Any) -> Prepar
     )
 
 
+def unlabelled_row(
+    spec: TaskSpec, options: TaskOptions, prompt: str, meta: dict[str, Any]
+) -> PreparedRow:
+    """Return `prompt`, an input of the task without a reference, as a row of it."""
+    before, page, has_marker = cut_prompt(prompt, options)
+    return PreparedRow(
+        id="",
+        spec=spec,
+        options=options,
+        before=before,
+        page=page,
+        reference=None,
+        meta=meta,
+        system_prompt=None,
+        slot_specs=None,
+        source_id=None,
+        page_type=_text(meta.get("page_type")) or "",
+        notes=() if has_marker else ("page_marker_missing",),
+    )
+
+
 def cut_prompt(prompt: str, options: TaskOptions) -> tuple[str, str, bool]:
     """Return what precedes the page, the page, and whether the marker that was asked for is
     there.

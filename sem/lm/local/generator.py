@@ -27,6 +27,10 @@ class Completion:
     text: str
     finish: str
     tokens_out: int
+    # Of a generator that measures: where each token ends in `text`, in characters, and how
+    # probable it was among those that the schema allowed.
+    ends: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()
 
 
 class Generator(Protocol):

@@ -1,7 +1,7 @@
 """The Transformers generator: greedy, batched, left-padded, on any device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,29 @@ from sem.lm.local.generator import Completion, Prompt
 ROUND_TO = 64
 
 
+class _Probabilities:
+    """A logits processor that notes, for each step and row, the probability of what is taken.
+
+    Decoding is greedy, so that is the largest one; behind a mask, among what the mask allows.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[list[float]] = []
+
+    def __call__(self, ids: Any, scores: Any) -> Any:
+        largest = scores.float().log_softmax(-1).max(-1).values
+        self.steps.append(largest.exp().tolist())
+        return scores
+
+
 @dataclass(frozen=True)
 class HfGenerator:
     """A loaded model with its Chat."""
 
     model: Any
     chat: Chat
+    # Whether completions tell how probable each of their tokens was.
+    measures: bool = False
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Greedy completions; a prompt that leaves no room in the context is refused, not cut."""
@@ -41,6 +58,8 @@ class HfGenerator:
             pad_token_id=self.chat.tokenizer.pad_token_id,
         )
         limits = self._limits(prompts, room)
+        measure = _Probabilities() if self.measures else None
+        processors = [processor for processor in (limits, measure) if processor]
         own = self.model.generation_config
         if not self.encodes:
             # What is left open would be filled from the base model's own config: its repetition
@@ -52,15 +71,19 @@ class HfGenerator:
                     input_ids=ids,
                     attention_mask=mask,
                     generation_config=config,
-                    logits_processor=[limits] if limits else None,
+                    logits_processor=processors or None,
                 )
         finally:
             self.model.generation_config = own
         closed = limits.closed if limits else set()
         # An encoder-decoder's output begins with its own start token, not with the prompt.
         start = 1 if self.encodes else ids.shape[1]
-        rows = enumerate(row[start:].tolist() for row in out)
-        return [self._completion(row_ids, number in closed) for number, row_ids in rows]
+        rows = [row[start:].tolist() for row in out]
+        steps = measure.steps if measure else []
+        return [
+            self._completion(ids, number in closed, [step[number] for step in steps])
+            for number, ids in enumerate(rows)
+        ]
 
     def _limits(self, prompts: Sequence[Prompt], room: int) -> Mask | None:
         schemas = [p.schema for p in prompts if p.schema is not None]
@@ -86,12 +109,19 @@ class HfGenerator:
         size = self.model.get_output_embeddings().weight.shape[0]
         return Vocabulary(self.chat.tokenizer, size, tuple(self.chat.stop_ids))
 
-    def _completion(self, ids: list[int], was_closed: bool) -> Completion:
+    def _completion(
+        self, ids: list[int], was_closed: bool, probabilities: Sequence[float]
+    ) -> Completion:
         stops = [i for i, token in enumerate(ids) if token in self.chat.stop_ids]
         answer_ids = ids[: stops[0]] if stops else ids
         text = self.chat.decode(answer_ids)
         finish = "closed" if was_closed and stops else "stop" if stops else "length"
-        return Completion(text, finish, len(answer_ids) + bool(stops))
+        completion = Completion(text, finish, len(answer_ids) + bool(stops))
+        if not self.measures:
+            return completion
+        ends = [len(self.chat.decode(answer_ids[: n + 1])) for n in range(len(answer_ids))]
+        measured = tuple(probabilities[: len(answer_ids)])
+        return replace(completion, ends=tuple(ends), probabilities=measured)
 
     def _padded(self, prompts: Sequence[Prompt]) -> tuple[Any, Any]:
         import torch

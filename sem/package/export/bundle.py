@@ -7,20 +7,25 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio, manifest, provenance, run, schema, state
+from sem.core import console, files, jsonio, manifest, provenance, run, schema, settings, state
 from sem.core.errors import SemError
 from sem.core.project import ROOT, Project
 from sem.core.projects import IS_CHECKOUT
 from sem.core.run import Run
+from sem.core.taskspec import TaskSpec
+from sem.dataset.config import Clean, Dataset
+from sem.dataset.split.snapshot import Snapshot
 from sem.eval.answers import answers, subject
 from sem.eval.report import eval_report_v1
 from sem.eval.report import report as reports
-from sem.lm.local import chat, turns
+from sem.lm.local import chat, constrain, turns
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base
 from sem.package.export import targets
 from sem.package.export.targets import ServedPackage
+from sem.package.serve import contract
+from sem.package.serve.contract import PackageContract
 
 FORMAT = "package.v1"
 TOKENIZER_FILES = (
@@ -146,6 +151,9 @@ def _fill(
     # Written anew: an older version's report would not be the one that these scores make.
     files.write_file(folder / "eval_report.md", reports.report_markdown(scores))
     files.write_file(folder / "task_spec.json", jsonio.pretty_json(_specs(plan)))
+    assert target.folder is not None
+    shutil.copyfile(target.folder / "run.json", folder / "run.json")
+    contract.write_contract(folder, _contract(project, target, served))
     files.write_file(folder / "repro.lock", _lock(project, plan))
     for name in target_names:
         targets.write_target(name, folder, served)
@@ -215,6 +223,46 @@ def _prove_tokenizer(project: Project, target: Run, speaker: Chat, folder: Path)
 def _specs(plan: dict[str, Any]) -> Any:
     specs = [plan["tasks"][name] for name in sorted(plan["tasks"])]
     return specs[0] if len(specs) == 1 else {"format": "task_specs.v1", "tasks": specs}
+
+
+def _contract(project: Project, target: Run, served: ServedPackage) -> PackageContract:
+    """Return how the package is asked: as its run was trained and proven."""
+    plan = target.plan()
+    tested = subject.resolve_subject(project, target.id, "test", None)
+    recorded = tested.book.recorded()
+    config = models.read_config(tested.weights.folder / "config.json")
+    # An encoder-decoder without limit reads as much as the run was trained on.
+    context = config.get("max_position_embeddings") or plan["recipe"]["max_tokens"]
+    return PackageContract(
+        tasks=run.tasks_of(plan),
+        clean=_cleaned_with(project, tested.frozen),
+        max_new_tokens=recorded.get("max_new_tokens", tested.settings.max_new_tokens),
+        context=context,
+        decoding="constrained" if served.chat.turns and _can_be_held(served.tasks) else "free",
+    )
+
+
+def _can_be_held(tasks: Sequence[TaskSpec]) -> bool:
+    """Return whether every schema of `tasks` can hold an answer; others are said."""
+    try:
+        for spec in tasks:
+            constrain.compile_grammar(jsonio.canonical_json(spec.io_schema))
+    except SemError as error:
+        console.print_note(f"{error.message}: the package answers freely, and checks its answers")
+        return False
+    return True
+
+
+def _cleaned_with(project: Project, frozen: Snapshot) -> Clean:
+    """Return the settings that cleaned the rows of the snapshot `frozen`."""
+    noted = frozen.facts.get("cleaned_with")
+    if noted:
+        return settings.build_settings(Clean, noted, f"{frozen.name}.json: cleaned_with")
+    console.print_note(
+        f"snapshot {frozen.name} was cut before cleaner settings were noted: the package reads "
+        "pages by today's dataset.yaml"
+    )
+    return project.settings("dataset", Dataset).clean
 
 
 def _facts(

@@ -1,0 +1,1 @@
+"""A package that answers: a page in, a checked JSON value out."""
