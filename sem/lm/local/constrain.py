@@ -272,6 +272,28 @@ def compile_grammar(schema_text: str) -> str:
     return compiled
 
 
+@lru_cache(maxsize=64)
+def lark_of_schema(schema_text: str) -> str:
+    """Return the grammar of a JSON Schema as llama.cpp takes it: llguidance's, in its own words.
+
+    Checked here, because llama.cpp answers one that it cannot read with free text and no error.
+    """
+    from llguidance import LLMatcher
+
+    root = jsonio.parse_json(schema_text)
+    ordered = {**order_schema(root, root), "x-guidance": OPTIONS}
+    grammar = f"start: %json {jsonio.canonical_json(ordered)}\n"
+    failed, messages = LLMatcher.validate_grammar_with_warnings(
+        LLMatcher.grammar_from_lark(grammar)
+    )
+    if failed:
+        raise SemError(
+            f"io_schema cannot constrain decoding: {' '.join(messages)[:200]}",
+            "decode freely (eval.decoding: free), or simplify the schema",
+        )
+    return f"%llguidance {{}}\n{grammar}"
+
+
 def order_schema(kind: Any, root: Any) -> Any:
     """Return `kind` of the document `root` as the compiler must read it to keep the taught order.
 
@@ -301,6 +323,41 @@ def unenforced_constraints(schema_text: str) -> list[str]:
 def shortest_answer(vocabulary: Vocabulary, schema_text: str) -> list[int]:
     """Return the tokens of a short answer to the JSON Schema `schema_text`, the stop included."""
     return list(_ConstrainedRow(vocabulary, schema_text).plan)
+
+
+def end_within(
+    vocabulary: Vocabulary, schema_text: str, tokens: Sequence[int], room: int
+) -> list[int]:
+    """Return the answer `tokens`, cut by its room elsewhere, made to end within `room` tokens.
+
+    It is left where the shortest way to the end would no longer fit, as Mask leaves it.
+    """
+    row = _ConstrainedRow(vocabulary, schema_text)
+    for number, token in enumerate(tokens):
+        if row.repeats_key(token) or not row.can_afford(token, room - number - 1):
+            return [*tokens[:number], *row.plan]
+        row.follow(tokens[: number + 1])
+    return [*tokens, *row.plan]
+
+
+def allowed_shares(
+    vocabulary: Vocabulary, schema_text: str, steps: Sequence[tuple[int, dict[int, float]]]
+) -> list[float]:
+    """Return for each step of an answer the token's share among what the schema allowed there.
+
+    A step is the token that was taken and the probabilities before the mask, by token id, of the
+    likeliest ones and of it; where nothing is known of them, and where the schema forces the
+    token, the share is 1.
+    """
+    row, shares = _ConstrainedRow(vocabulary, schema_text), []
+    for number, (token, likely) in enumerate(steps):
+        allowed = row.allowed()
+        own = likely.get(token, 0.0)
+        others = sum(p for i, p in likely.items() if i != token and allowed[i])
+        is_forced = int(allowed.sum()) == 1
+        shares.append(1.0 if is_forced or not own + others else own / (own + others))
+        row.follow([taken for taken, _ in steps[: number + 1]])
+    return shares
 
 
 class Mask:

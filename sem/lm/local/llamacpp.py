@@ -17,6 +17,8 @@ HOST = "127.0.0.1"
 # Of prompts that may come again; llama.cpp's own default is 8 GiB.
 CACHE_MIB = 256
 WARNINGS_ONLY = 1
+# Of one completion on a busy machine.
+COMPLETION_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,30 @@ class Server:
     def chat(self, request: dict[str, Any]) -> Any:
         """Return the reply to `request`, of the form that is posted to /v1/chat/completions."""
         return self._server.handle_chat_completions(request)
+
+    def complete(self, request: dict[str, Any]) -> Any:
+        """Return the reply to `request`, of the form that is posted to /completion.
+
+        Over HTTP, because the call in process leaves out the tokens. Raise SemError when the
+        server refuses it or does not answer.
+        """
+        import httpx
+
+        address = f"{self._server.listening_address}/completion"
+        try:
+            with httpx.Client(trust_env=False, timeout=COMPLETION_S) as client:
+                reply = client.post(address, json=request)
+        except httpx.HTTPError as error:
+            raise SemError(f"llama.cpp does not answer: {error}", "start it again") from error
+        content = reply.json()
+        if reply.status_code != 200:
+            message = content.get("error", {}).get("message", content)
+            raise SemError(f"llama.cpp: {str(message)[:200]}", "ask with another request")
+        return content
+
+    def close(self) -> None:
+        """Stop the server and give back its memory."""
+        self._server = None
 
     def wait(self) -> None:
         """Serve until this process is interrupted."""

@@ -30,7 +30,7 @@ def test_a_page_becomes_a_value_that_keeps_to_the_schema(expert) -> None:
 
     assert extraction.refusal is None
     assert extraction.value == json.loads(extraction.text)
-    assert set(extraction.slots) == {span for span in extraction.value}
+    assert set(extraction.slots) == set(extraction.value)
     assert all(0 < slot.confidence <= 1 for slot in extraction.slots.values())
     assert extraction.confidence == min(s.confidence for s in extraction.slots.values())
     assert (extraction.tokens_in > 0, extraction.tokens_out > 0) == (True, True)
