@@ -14,9 +14,10 @@ LIMITS = sandbox.JobLimits(deadline_s=0.3, memory_mib=100)
 
 
 @pytest.fixture
-def worker(monkeypatch):
+def worker(monkeypatch, tmp_path):
     monkeypatch.setattr(sandbox, "ROOT", PATHS)
-    worker = sandbox.Worker(sandbox_jobs.prepare_deeds, {}, LIMITS, "job")
+    setup = {"folder": str(tmp_path)}
+    worker = sandbox.Worker(sandbox_jobs.prepare_deeds, setup, LIMITS, "job")
     yield worker
     worker.stop()
 

@@ -4,8 +4,8 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sem.core.sandbox import ForbiddenError
@@ -20,15 +20,9 @@ def swell() -> None:
     bytearray(1 << 30)
 
 
-def write() -> None:
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(b"x")
-
-
 DEEDS: dict[str, Callable[[], Any]] = {
     "loop": loop,
     "swell": swell,
-    "write": write,
     "die": lambda: os._exit(1),
     "socket": socket.socket,
     "process": lambda: subprocess.run([sys.executable, "-V"], check=True),
@@ -40,10 +34,12 @@ HELD: list[bytearray] = []
 
 
 def prepare_deeds(setup: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    deeds = {**DEEDS, "write": lambda: Path(setup["folder"], "x").write_text("x")}
+
     def answer(job: dict[str, Any]) -> dict[str, Any]:
         HELD.append(bytearray(job.get("hold", 0)))
         try:
-            return {"returned": DEEDS[job["deed"]]()}
+            return {"returned": deeds[job["deed"]]()}
         except (ForbiddenError, MemoryError, OSError) as error:
             return {"raised": type(error).__name__, "detail": str(error)}
 
