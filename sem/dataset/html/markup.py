@@ -4,7 +4,7 @@
 
 A line is one block of visible text with a short address: `#` headings, `-` list items, ` | `
 table cells, `word:` what a class, id or itemprop says, `(address)` of a link or image. Pure and
-deterministic: same page, same options, same text. Call it through `guard`: pages bite.
+deterministic: same page, same options, same text. Call it in a sandbox: pages bite.
 """
 
 import html
