@@ -30,8 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(HERE)]
 from benchmarks.faults import document_cases  # noqa: E402
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
+from sem.forge.reading.convert import Converter, ReadingLimits  # noqa: E402
 from sem.forge.sources import chunks, documents, secret_scan  # noqa: E402
-from sem.forge.sources.convert import Converter, ReadingLimits  # noqa: E402
 from sem.forge.teacher import prompts  # noqa: E402
 
 LATE_S, MOST_MIB = 2.0, 512

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from benchmarks.speed.clean import machine
 from sem.forge.base import Document
+from sem.forge.reading.convert import Converter
 from sem.forge.sources import chunks, secret_scan
 from sem.forge.sources.chunks import Sizes
-from sem.forge.sources.convert import Converter
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT.parent / "shared" / "data" / "forge"

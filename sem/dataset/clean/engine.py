@@ -30,10 +30,8 @@ class RowRecord:
 
 def clean_rows_locally(stored: Iterable[RawRow], plan: CleaningPlan) -> Iterator[RowRecord]:
     """Yield the record of every row of `stored`, in order, by `clean.workers` processes here."""
-    with worker_pool.Pool(plan.clean, plan) as pool:
-        for batch, outcomes in pool.map(
-            (rows, worker_pool.RowsJob(rows)) for rows in row_batches(stored)
-        ):
+    with worker_pool.Pool(plan) as pool:
+        for batch, outcomes in pool.map(row_batches(stored)):
             yield from map(row_record, batch, outcomes)
 
 

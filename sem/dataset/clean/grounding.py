@@ -131,21 +131,6 @@ def scalar_leaves(reference: Any) -> Iterator[tuple[str, Any]]:
             yield slot, scalar
 
 
-def measure_survival(reference: Any, page: str, text: str) -> dict[str, list[int]]:
-    """Count the slots of `reference` by where their values are found.
-
-    For each slot: values, found in `page`, found in `page` and in `text`, found in `text`.
-    """
-    before, after = groundable_text(page), SearchableText(text)
-    counts: dict[str, list[int]] = {}
-    for slot, value in scalar_leaves(reference):
-        count = counts.setdefault(slot, [0, 0, 0, 0])
-        is_in_page, is_in_text = is_grounded(value, before), is_grounded(value, after)
-        for number, holds in enumerate((True, is_in_page, is_in_page and is_in_text, is_in_text)):
-            count[number] += holds
-    return counts
-
-
 def _scalars(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         value = list(value.values())

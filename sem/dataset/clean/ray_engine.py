@@ -1,7 +1,7 @@
 """The per-row work on a Ray cluster, or on a local one. Ray's only door.
 
 Rows go out in windows of some 64 MiB, so that the driver and Ray's object store stay small; each
-node works in the same caged processes as the local engine. A worker that dies is Ray's to
+node works in the same sandbox as the local engine. A worker that dies is Ray's to
 replace: its batch is done again, and gives the same bytes.
 """
 
@@ -22,10 +22,8 @@ WINDOW_CHARS = 32 << 20
 WINDOW_ROWS = 50_000
 BLOCK_ROWS = 512
 STORE_BYTES = 256 << 20
-_POOLS: dict[
-    str, worker_pool.Pool
-    # Of this Ray worker process: one cage, kept between batches.
-] = {}
+# Of this Ray worker process: one pool a plan, kept between batches.
+_POOLS: dict[str, worker_pool.Pool] = {}
 
 
 def run_on_ray(
@@ -138,19 +136,19 @@ def _work(table: Any, plan: Any) -> Any:
 
     rows = [RawRow(**row) for row in table.to_pylist()]
     lines = []
-    jobs = ((batch, worker_pool.RowsJob(batch)) for batch in engine.row_batches(rows))
-    for batch, outcome in _pool(plan).map(jobs):
-        lines += [_line(engine.row_record(*pair)) for pair in zip(batch, outcome, strict=True)]
+    for batch, outcomes in _pool(plan).map(engine.row_batches(rows)):
+        lines += [_line(engine.row_record(*pair)) for pair in zip(batch, outcomes, strict=True)]
     return pyarrow.table({"record": pyarrow.array(lines, pyarrow.large_string())})
 
 
 def _pool(plan: Any) -> worker_pool.Pool:
-    """This process's cage for `plan`, a reference: it is fetched once, not with every block."""
+    """This process's pool for `plan`, a reference: it is fetched once, not with every block."""
     import ray
 
     if plan.hex() not in _POOLS:
         full_plan = plan_of(ray.get(plan))
-        _POOLS[plan.hex()] = worker_pool.Pool(replace(full_plan.clean, workers=1), full_plan)
+        one_worker = replace(full_plan, clean=replace(full_plan.clean, workers=1))
+        _POOLS[plan.hex()] = worker_pool.Pool(one_worker)
     return _POOLS[plan.hex()]
 
 

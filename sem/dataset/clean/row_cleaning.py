@@ -1,14 +1,14 @@
 """One stored row to one line of the clean set: everything that is done to a row by itself.
 
-Pure: the same row and plan give the same bytes, on any machine. It runs in the caged workers of
-`guard`, which the local engine and every node of a cluster start.
+Pure: the same row and plan give the same bytes, on any machine. It runs in the sandboxed workers
+of `worker_pool`, which the local engine and every node of a cluster start.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sem.core import jsonio, schema, settings
+from sem.core import jsonio, sandbox, schema, settings
 from sem.core.example import Example
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import consent, dedupe, evidence, grounding, near_duplicates, tokens
@@ -121,6 +121,8 @@ class RowCleaner:
             return CleanedRow(reason=reject.reason, detail=reject.detail)
         except MemoryError:
             return CleanedRow(reason="page_memory")
+        except sandbox.ForbiddenError as error:
+            return CleanedRow(reason="page_forbidden", detail=f"reading it would {error}")
         except Exception as error:  # one row of a million must not end the run, nor pass unseen
             return CleanedRow(reason="row_fault", detail=f"{type(error).__name__}: {error}"[:300])
 

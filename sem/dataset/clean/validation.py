@@ -24,6 +24,7 @@ REASONS = {
     "page_timeout": "parsing took longer than clean.deadline_s",
     "page_memory": "parsing took more memory than clean.memory_mib",
     "page_crash": "the parser died on the page",
+    "page_forbidden": "its parser tried to reach a network, a process or a library",
     **{
         f"pii_{kind}": f"clean.pii: rows with personal data of this kind ({kind}) are rejected"
         for kind in ("email", "phone", "card", "iban", "national_id", "ip", "name")

@@ -4,7 +4,7 @@
 
 A line is one block of visible text with a short address: `#` headings, `-` list items, ` | `
 table cells, `word:` what a class, id or itemprop says, `(address)` of a link or image. Pure and
-deterministic: same page, same options, same text. Call it through `guard`: pages bite.
+deterministic: same page, same options, same text. Call it in a sandbox: pages bite.
 """
 
 import html
@@ -292,11 +292,19 @@ def _with_shadows(page: str) -> str:
     return "".join((*parts, page[last:]))
 
 
+def _parsed(source: str) -> Any:
+    from selectolax.lexbor import LexborHTMLParser, SelectolaxError
+
+    try:
+        return LexborHTMLParser(source)
+    except SelectolaxError as error:
+        # Lexbor takes any markup: "Can't parse HTML." is its want of memory.
+        raise MemoryError(str(error)) from error
+
+
 def read_lines(page: str, options: TaskOptions) -> tuple[list[PageLine], str, dict[str, int]]:
     """Return the lines of `page` before any is left out, its language and what was counted."""
-    from selectolax.lexbor import LexborHTMLParser
-
-    tree = LexborHTMLParser(_with_shadows(page))
+    tree = _parsed(_with_shadows(page))
     root = tree.root
     language = (root.attributes.get("lang") or "") if root is not None else ""
     head_lines, counts = fact_lines(tree)
@@ -308,7 +316,7 @@ def read_lines(page: str, options: TaskOptions) -> tuple[list[PageLine], str, di
     else:
         tree.strip_tags([*CODE, "svg"])
     walk = Walk(options)
-    for body in (tree.body, *(LexborHTMLParser(source).body for source in templates)):
+    for body in (tree.body, *(_parsed(source).body for source in templates)):
         if body is not None:
             walk.down(body)
     return head_lines + walk.out.lines, language, {"hidden_nodes": walk.hidden, **counts}

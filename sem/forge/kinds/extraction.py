@@ -19,9 +19,9 @@ from sem.dataset.clean.grounding import NOT_WORD
 from sem.dataset.config import TaskOptions
 from sem.forge.base import BaseForge, Pair, pair_row
 from sem.forge.kinds.text import pairs_task
+from sem.forge.reading.convert import ReadingLimits
 from sem.forge.sources import documents, secret_scan
 from sem.forge.sources.chunks import Skip
-from sem.forge.sources.convert import ReadingLimits
 from sem.forge.sources.documents import WebPage
 from sem.forge.teacher import prompts
 from sem.lm.api.calls import CallOutcome, ChatRequest

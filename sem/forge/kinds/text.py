@@ -15,9 +15,9 @@ from sem.core import settings
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
 from sem.forge.base import BaseForge, Chunk, Document, Pair
+from sem.forge.reading.convert import ReadingLimits
 from sem.forge.sources import chunks, documents, secret_scan
 from sem.forge.sources.chunks import Count, Sizes, Skip
-from sem.forge.sources.convert import ReadingLimits
 from sem.forge.sources.secret_scan import SecretSpan
 from sem.forge.teacher import prompts
 

@@ -1,1 +1,1 @@
-"""Inside the cage: one module for each format, each of which gets a stranger's bytes."""
+"""Inside the sandbox: one module for each format, each of which gets a stranger's bytes."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sem.core.errors import SemError
 
-# What a document may cost to read; the caged process knows it, too, and little else.
+# What a document may cost to read; the sandboxed process knows it, too, and little else.
 
 
 @dataclass(frozen=True)

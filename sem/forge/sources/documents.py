@@ -15,8 +15,8 @@ from pathlib import Path
 from sem.core.errors import SemError
 from sem.dataset import text
 from sem.forge.base import Document
+from sem.forge.reading.convert import Converter, ReadingLimits
 from sem.forge.sources.chunks import Skip
-from sem.forge.sources.convert import Converter, ReadingLimits
 
 KINDS = {
     ".txt": "txt",

@@ -1,7 +1,7 @@
 """What in a package follows from something else in it, worked out again.
 
-Each check takes the folder and its manifest and yields a line for each fault. CAGED ones render
-the package's own template and build its own architecture: they run in `cage`.
+Each check takes the folder and its manifest and yields a line for each fault. SANDBOXED
+ones render the package's own template and build its own architecture: they run in a fork.
 """
 
 import re
@@ -203,7 +203,7 @@ BASIC: dict[str, Check] = {
     "repro.lock": _lock,
 }
 DEEP: dict[str, Check] = {"model/model.safetensors": _weights}
-CAGED: dict[str, Check] = {
+SANDBOXED: dict[str, Check] = {
     "model/tokenizer.json": _served,
     "model/config.json": _shapes,
     "adapter/adapter_model.safetensors": _adapter_shapes,

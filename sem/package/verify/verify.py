@@ -7,17 +7,14 @@ wrote it, names and shapes of tensors from the model's own config. What follows 
 weights of the same shape, other vocabulary under the same template) only a signature can tell.
 """
 
-import json
 import os
-import resource
-import signal
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sem.core import manifest, run, schema
+from sem.core import manifest, run, sandbox, schema
 from sem.core.errors import SemError
 from sem.eval.answers import answers, subject
 from sem.eval.answers.subject import EvalSubject
@@ -26,71 +23,33 @@ from sem.package.export import targets
 from sem.package.export.bundle import MANIFEST_SCHEMA
 from sem.package.verify.package_checks import (
     BASIC,
-    CAGED,
     DEEP,
+    SANDBOXED,
     WEIGHTS,
     Check,
     find_non_finite_tensors,
 )
 
-# A check in a process of its own, which a hostile file can stop and nothing else.
-#
 # Chat templates are programs, and a config can ask for a million layers: both are tried where
 # processor time and memory have an end.
-
 CPU_S = 30
-# a busy machine is not an attack.
-WALL_S = 300
 EXTRA_BYTES = 4 << 30
 TOO_MUCH = "a check took more time or memory than any package needs"
 
 
 def run_check(check: Callable[[], list[str]]) -> list[str]:
-    """Return the lines of `check`, run in a child; a line as well when it does not come back."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _answer(check, writer)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        raw = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        return [TOO_MUCH]
-    return [str(line) for line in json.loads(raw)]
+    """Return the lines of `check`, run in a fork; a line as well when it does not come back."""
 
+    def run_alone() -> dict[str, Any]:
+        # A pool of threads does not survive a fork: what it would do is done by this one.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        import torch
 
-def _answer(check: Callable[[], list[str]], writer: int) -> None:
-    """Write what `check` returns and end this process, whatever happens."""
-    try:
-        _confine()
-        lines = check()
-        with os.fdopen(writer, "wb") as pipe:
-            pipe.write(json.dumps(lines).encode())
-        os._exit(0)
-    except BaseException:
-        os._exit(1)
+        torch.set_num_threads(1)
+        return {"faults": check()}
 
-
-def _confine() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(WALL_S)
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        mapped = int(statm.read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + EXTRA_BYTES, mapped + EXTRA_BYTES))
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    # A pool of threads does not survive a fork: what it would do is done by this one.
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    import torch
-
-    torch.set_num_threads(1)
+    answer = sandbox.run_forked(run_alone, CPU_S, EXTRA_BYTES)
+    return [TOO_MUCH] if answer is None else answer["faults"]
 
 
 SUFFIXES = {".safetensors", ".json", ".jinja", ".md", ".yaml", ".lock"}
@@ -179,9 +138,9 @@ def package_faults(folder: Path) -> list[str]:
     faults += _checked(BASIC, folder, facts)
     # What renders or reads weights is spared for a package without another fault.
     faults += [] if faults else _checked(DEEP, folder, facts)
-    # Once here, not in each cage.
+    # Once here, not in each fork.
     models.import_classes()
-    for name, check in CAGED.items():
+    for name, check in SANDBOXED.items():
         faults += [] if faults else run_check(partial(_checked, {name: check}, folder, facts))
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(faults)]

@@ -6,13 +6,20 @@ import time
 
 import growth
 import pytest
+from rowmaker import SPEC
 
-from sem.dataset.clean import worker_pool
-from sem.dataset.clean.worker_pool import PageJob, Pool
-from sem.dataset.config import Clean, TaskOptions
+from sem.core import jsonio, settings
+from sem.core.taskspec import TaskSpec
+from sem.dataset.clean.row_cleaning import CleanedRow, CleaningPlan
+from sem.dataset.clean.worker_pool import Pool
+from sem.dataset.config import Clean
 from sem.dataset.html import bombs
+from sem.dataset.store.examples_table import RawRow
 
-OPTIONS = TaskOptions()
+TASKS = {
+    name: settings.build_settings(TaskSpec, SPEC | {"task_id": name}, name)
+    for name in ("product", "text")
+}
 GOOD = "<h1>Mug</h1><p>$4.50</p>"
 MANY = 50_000
 
@@ -54,13 +61,25 @@ HANDLED = {
 
 @pytest.fixture(scope="module")
 def pool():
-    with Pool(Clean()) as made:
+    with Pool(plan()) as made:
         yield made
 
 
-def one(pool: Pool, page: str, **options: object) -> worker_pool.PageOutcome:
-    [(_, outcome)] = pool.map([(None, PageJob(page, TaskOptions(**options), None))])
+def plan(**limits: object) -> CleaningPlan:
+    return CleaningPlan(Clean(**limits, tasks={"text": {"input": "text"}}), TASKS)
+
+
+def batch(page: str, task: str = "product") -> tuple[RawRow, ...]:
+    return (RawRow("a1", task, page, '{"title": "Mug", "price": 4.5}', None),)
+
+
+def one(pool: Pool, page: str, task: str = "product") -> CleanedRow:
+    [(_, [outcome])] = pool.map([batch(page, task)])
     return outcome
+
+
+def text_of(outcome: CleanedRow) -> str:
+    return jsonio.parse_json(outcome.line)["input_text"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -75,26 +94,25 @@ def test_a_bomb_is_refused_by_name_within_two_seconds(pool, name):
 
 @pytest.mark.parametrize("name", HANDLED)
 def test_an_odd_page_is_simplified_or_refused_with_a_reason(pool, name):
-    outcome = one(pool, HANDLED[name])
+    # Some of them hold no text of their own.
+    outcome = one(pool, "<p>kept</p>" + HANDLED[name])
 
     assert outcome.reason in (None, "page_depth", "page_timeout", "page_memory", "page_crash")
-    assert outcome.reason is not None or outcome.report is not None
-    assert one(pool, GOOD).text == "# Mug\n$4.50"
+    assert outcome.reason is not None or outcome.report
+    assert text_of(one(pool, GOOD)) == "# Mug\n$4.50"
 
 
 def test_a_page_that_takes_too_long_ends_its_worker_only(pool):
     # One `>` in quotes hides the attributes from the linear scan, not from the clock.
     hidden = '<div x=">" ' + " ".join(f"a{n}=1" for n in range(120_000)) + ">x</div>"
-    limits = Clean(workers=1, deadline_s=0.3, max_attributes=10**9)
-    with Pool(limits) as small:
-        jobs = [(n, PageJob(page, OPTIONS, None)) for n, page in enumerate([GOOD, hidden, GOOD])]
-        outcomes = [outcome for _, outcome in small.map(jobs)]
+    with Pool(plan(workers=1, deadline_s=0.3, max_attributes=10**9)) as small:
+        outcomes = [outcome for _, [outcome] in small.map(map(batch, [GOOD, hidden, GOOD]))]
 
     assert [outcome.reason for outcome in outcomes] == [None, "page_timeout", None]
 
 
 def test_a_page_that_takes_too_much_memory_is_refused():
-    with Pool(Clean(workers=1, memory_mib=90, deadline_s=20)) as small:
+    with Pool(plan(workers=1, memory_mib=90, deadline_s=20)) as small:
         heavy = one(small, "<p>" + "<b>x</b>" * 400_000)
 
         assert heavy.reason in ("page_memory", "page_crash")
@@ -103,13 +121,16 @@ def test_a_page_that_takes_too_much_memory_is_refused():
 
 def test_outcomes_keep_the_order_of_their_pages(pool):
     pages = [GOOD if n % 7 else "<div>" * 9_000 for n in range(60)]
-    jobs = [(n, PageJob(page, OPTIONS, None) if n % 5 else None) for n, page in enumerate(pages)]
+    # Every fifth is refused before a worker sees it.
+    large = "<p>" + "x" * 6_000_000
+    batches = [batch(page if n % 5 else large) for n, page in enumerate(pages)]
 
-    found = list(pool.map(jobs))
+    outcomes = list(pool.map(batches))
 
-    assert [context for context, _ in found] == list(range(60))
-    assert all((outcome is None) == (n % 5 == 0) for n, outcome in found)
-    assert all(outcome.reason == "page_depth" for n, outcome in found if n % 7 == 0 and n % 5)
+    assert [rows for rows, _ in outcomes] == batches
+    for n, (_, [outcome]) in enumerate(outcomes):
+        wanted = None if n % 7 else "page_depth"
+        assert outcome.reason == (wanted if n % 5 else "page_size")
 
 
 def test_a_killed_worker_is_replaced(pool):
@@ -122,7 +143,7 @@ def test_a_killed_worker_is_replaced(pool):
 
 
 def test_text_tasks_are_not_judged_as_markup(pool):
-    assert one(pool, "<b>" * 5_000 + "\n a  <  b", input="text").reason is None
+    assert one(pool, "<b>" * 5_000 + "\n a  <  b", "text").reason is None
 
 
 def test_common_markup_without_end_tags_is_not_deep():

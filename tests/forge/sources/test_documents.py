@@ -7,8 +7,8 @@ import papers
 import pytest
 
 from sem.core.errors import SemError
+from sem.forge.reading.convert import ConvertedFile, Converter, ReadingLimits
 from sem.forge.sources import chunks, documents
-from sem.forge.sources.convert import ConvertedFile, Converter, ReadingLimits
 
 HTML = b"""<html><head><title>T</title></head><body><h1>Mugs</h1><p>Red ones hold 300 ml.</p>
 <pre>fn main() {
