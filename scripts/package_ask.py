@@ -1,4 +1,4 @@
-"""Ask the packaged expert one page."""
+"""Ask the packaged expert one page; its JSON is the only line on stdout."""
 
 from _run import run_job
 

@@ -1,4 +1,4 @@
-"""Answer a file of pages, row by row."""
+"""Answer a file of pages, row by row; run again, it goes on where it stopped."""
 
 from _run import run_job
 

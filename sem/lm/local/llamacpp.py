@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
+from sem.lm.api import wire
 
 HOST = "127.0.0.1"
 # Of prompts that may come again; llama.cpp's own default is 8 GiB.
@@ -74,14 +75,15 @@ class Server:
         Over HTTP, because the call in process leaves out the tokens. Raise SemError when the
         server refuses it or does not answer.
         """
-        import httpx
-
         address = f"{self._server.listening_address}/completion"
+        wire.begin_wire(COMPLETION_S)
         try:
-            with httpx.Client(trust_env=False, timeout=COMPLETION_S) as client:
-                reply = client.post(address, json=request)
-        except httpx.HTTPError as error:
-            raise SemError(f"llama.cpp does not answer: {error}", "start it again") from error
+            with wire.wire_client() as client:
+                reply = client.post(address, json=request, timeout=COMPLETION_S)
+        except Exception as error:
+            raise SemError(
+                f"llama.cpp does not answer: {type(error).__name__}: {error}", "start it again"
+            ) from error
         content = reply.json()
         if reply.status_code != 200:
             message = content.get("error", {}).get("message", content)

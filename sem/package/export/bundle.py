@@ -22,10 +22,10 @@ from sem.lm.local import chat, constrain, turns
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base
+from sem.package import contract
+from sem.package.contract import PackageContract
 from sem.package.export import targets
 from sem.package.export.targets import ServedPackage
-from sem.package.serve import contract
-from sem.package.serve.contract import PackageContract
 
 FORMAT = "package.v1"
 TOKENIZER_FILES = (

@@ -24,8 +24,8 @@ from sem.dataset.clean.page_reader import PageReader
 from sem.dataset.clean.row_cleaning import ReadPage
 from sem.dataset.ingest import charset
 from sem.lm.local.generator import Completion, Prompt
-from sem.package.serve import contract as contracts
-from sem.package.serve.contract import PackageContract
+from sem.package import contract as contracts
+from sem.package.contract import PackageContract
 from sem.package.serve.engine import Engine, load_engine
 from sem.package.serve.slot_readings import SlotReading, read_slots
 
@@ -153,6 +153,7 @@ class Expert:
         if verify:
             _verify(place)
         contract = contracts.read_contract(place)
+        contracts.refuse_other_cleaner(place)
         loaded = load_engine(engine, place)
         if contract.decoding == "constrained":
             for spec in contract.tasks.values():

@@ -15,6 +15,7 @@ from sem.core.taskspec import TaskSpec
 from sem.eval.report import report
 from sem.lm.local import chat
 from sem.lm.local import model as models
+from sem.package import contract
 from sem.package.export import targets
 from sem.package.export.bundle import generation_config
 from sem.package.export.targets import ServedPackage
@@ -30,9 +31,10 @@ _LOCK_LINE = re.compile(
 
 
 def _lineage(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
-    """Check that the adapter and the scores are those that the lineage names."""
+    """Check that the adapter, the plan and the scores are those that the lineage names."""
     for name, digest in (
         (WEIGHTS[0], facts["lineage"]["adapter"]),
+        ("run.json", facts["lineage"]["run_json"]),
         ("scores.json", facts["scores"]["scores_json"]),
     ):
         if files.sha256_file(folder / name) != digest:
@@ -64,6 +66,16 @@ def _contract(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
     tasks = {task.task_id: task.fingerprint() for task in _tasks(folder)}
     if tasks != facts["lineage"]["tasks"]:
         yield "task_spec.json: not the tasks that the manifest's lineage names"
+
+
+def _asked(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+    """Check that the package says how it is asked, within what its model can hold."""
+    asked = contract.read_contract(folder)
+    limit = files.read_json(folder / "model" / "config.json").get("max_position_embeddings")
+    if limit and asked.context > limit:
+        yield f"generation.json: a context of {asked.context:,} tokens, the model holds {limit:,}"
+    if asked.max_new_tokens >= asked.context:
+        yield "generation.json: answers as long as the context leave no room for a page"
 
 
 def _tasks(folder: Path) -> list[TaskSpec]:
@@ -199,6 +211,7 @@ BASIC: dict[str, Check] = {
     "manifest.json": _lineage,
     "scores.json": _proof,
     "task_spec.json": _contract,
+    "generation.json": _asked,
     "adapter/adapter_config.json": _adapter_config,
     "repro.lock": _lock,
 }

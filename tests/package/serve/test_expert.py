@@ -1,4 +1,4 @@
-"""A page in, a checked value out, or a refusal that says why: never an exception, never a guess."""
+"""A page in, a checked value out, or a refusal that says why; never an exception or a guess."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.dataset.store import store
 from sem.eval.answers import answers
-from sem.package.serve import contract as contracts
+from sem.package import contract as contracts
 from sem.package.serve import engine as engines
 from sem.package.serve import expert as experts
 from sem.package.serve.expert import PageQuestion
@@ -21,7 +21,7 @@ PAGE = "<html><body><h1>Red mug</h1><p class=price>12.50</p></body></html>"
 
 @pytest.fixture(scope="module")
 def expert(package_master):
-    with Expert.load(package_master, verify=False) as loaded:
+    with Expert.load(package_master) as loaded:
         yield loaded
 
 
@@ -167,6 +167,11 @@ def changed(package, name, change) -> None:
     files.write_file(package / name, jsonio.pretty_json(value))
 
 
+def read_whole_contract(folder) -> None:
+    contracts.refuse_other_cleaner(folder)
+    contracts.read_contract(folder)
+
+
 BROKEN = {
     "an older version's": (lambda p: (p / "cleaner.json").unlink(), "older version"),
     "no generation settings": (lambda p: (p / "generation.json").unlink(), "older version"),
@@ -194,7 +199,7 @@ def test_a_package_that_does_not_say_how_it_is_asked_is_one_error(tmp_path, pack
     change(folder)
 
     with pytest.raises(SemError, match=words):
-        contracts.read_contract(folder)
+        read_whole_contract(folder)
 
 
 def test_a_tampered_package_is_not_loaded(package) -> None:

@@ -97,13 +97,7 @@ def read_contract(folder: Path) -> PackageContract:
     """Return how the package in `folder` is asked; raise SemError when it does not say."""
     cleaner = _read(folder / CLEANER, _CLEANER_SCHEMA)
     generation = _read(folder / GENERATION, _GENERATION_SCHEMA)
-    if cleaner["fingerprint"] != markup.FINGERPRINT:
-        raise SemError(
-            f"{folder.name}: its pages were cleaned by another version of the cleaner "
-            f"({cleaner['fingerprint']}, here {markup.FINGERPRINT})",
-            "install the version that is in its repro.lock, or export it again from a snapshot "
-            "that this version cleaned",
-        )
+
     where = f"{folder / CLEANER}: clean"
     return PackageContract(
         tasks=read_tasks(folder),
@@ -112,6 +106,17 @@ def read_contract(folder: Path) -> PackageContract:
         context=generation["context"],
         decoding=generation["decoding"],
     )
+
+
+def refuse_other_cleaner(folder: Path) -> None:
+    """Raise SemError when the pages of the package in `folder` were cleaned by other rules."""
+    fingerprint = _read(folder / CLEANER, _CLEANER_SCHEMA)["fingerprint"]
+    if fingerprint != markup.FINGERPRINT:
+        raise SemError(
+            f"{folder.name}: its pages were cleaned by another version of the cleaner "
+            f"({fingerprint}, here {markup.FINGERPRINT})",
+            "install the version that made it, or train and export it again with this one",
+        )
 
 
 def read_tasks(folder: Path) -> dict[str, TaskSpec]:
