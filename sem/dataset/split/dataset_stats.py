@@ -1,6 +1,6 @@
 """reports/SEM/dataset_stats.{json,md,html}: what a set holds, for a person who decides on it.
 
-Inputs and labels are strangers' text: the page escapes everything and forbids every request.
+Inputs and labels are strangers' text: see `core/pages.py`.
 """
 
 import math
@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, shape, state, taskspec
+from sem.core import files, jsonio, pages, shape, state, taskspec
 from sem.core.console import titled_table
 from sem.core.example import Example
 from sem.core.project import Project
@@ -391,11 +391,9 @@ def _table(title: str, columns: Any, rows: Any) -> str:
 
 def dataset_stats_html(stats: dict[str, Any]) -> str:
     """Return the page, with plots of CSS."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=stats,
+    return pages.render_page(
+        TEMPLATE,
+        stats=stats,
         tables={
             "What the parts have in common": (SHARED, shared_rows(stats)),
             "Rejected by cleaning": (("reason", "meaning", "rows"), reject_rows(stats)),

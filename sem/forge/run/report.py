@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sem.core import files
+from sem.core import files, pages
 from sem.core.console import titled_table
 from sem.core.project import Project
 from sem.dataset.clean import grounding
@@ -135,9 +135,6 @@ def _item(sample: dict[str, Any]) -> str:
 
 def forge_html(figures: dict[str, Any]) -> str:
     """Return the page, its plots drawn by CSS."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
     tables = {
         "Unusable replies": (("reason", "calls"), figures["unusable"]),
         "Dropped pairs, by the first check they failed": (DROPPED, figures["dropped"]),
@@ -147,9 +144,7 @@ def forge_html(figures: dict[str, Any]) -> str:
         "Files": (FILES, figures["files"]),
     }
     rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in figures["rates"]]
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=figures, rates=rates, tables=tables
-    )
+    return pages.render_page(TEMPLATE, figures=figures, rates=rates, tables=tables)
 
 
 def _table(title: str, columns: Any, rows: Any) -> str:
