@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sem.core import jsonio, settings, shape, units
+from sem.core import jsonio, locales, settings, shape
 from sem.core.errors import SemError, suggest_nearest_name
 
 LEVELS = ("exact", "substring", "numeric_tol", "set_match", "date_norm", "llm_similarity")
@@ -74,10 +74,10 @@ class SlotSpec:
         if self.threshold is not None and not 0 < self.threshold <= 1:
             # 0 would pass every answer, also one that is not there.
             raise SemError(f"slot threshold {self.threshold} is not in (0, 1]", "use 0.01 to 1")
-        if self.unit is not None and not units.is_known_unit(self.unit):
+        if self.unit is not None and not locales.is_known_unit(self.unit):
             raise SemError(
                 f"slot unit {self.unit!r} is unknown",
-                suggest_nearest_name(self.unit, units.known_units()),
+                suggest_nearest_name(self.unit, locales.known_units()),
             )
         if self.decimal_mark not in (None, ".", ","):
             raise SemError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sem.core import jsonio, locales, units
+from sem.core import jsonio, locales
 from sem.core.slotspec import SlotSpec
 
 # Characters of a text that may still be one number or one date.
@@ -163,13 +163,13 @@ def _bounded(digits: int | str) -> Decimal | None:
 def _written(text: str, spec: SlotSpec) -> Amount | None:
     if len(text) > LONGEST:
         return None
-    if units.is_money(spec.unit):
+    if locales.is_money(spec.unit):
         text = _FOOTNOTE.sub("", text)
     # "10²" folds to "102": a digit that is not a decimal digit is not a number.
     if any(unicodedata.category(c) == "No" for c in text):
         return None
     plain = _ascii_digits(fold_text(text))
-    if units.is_money(spec.unit):
+    if locales.is_money(spec.unit):
         plain = _without_notes(plain)
     is_negative = plain.startswith("(") and plain.endswith(")")
     match = _AMOUNT.fullmatch(plain[1:-1].strip() if is_negative else plain)
@@ -216,13 +216,13 @@ def _in_unit(
     before: str, after: str, spec: SlotSpec
 ) -> tuple[Decimal, frozenset[str] | None] | None:
     """Factor into the slot's unit and the currencies that the words around allow; else None."""
-    if units.is_money(spec.unit):
+    if locales.is_money(spec.unit):
         return _in_money(before, after, spec)
     names = [name for name in (before, after) if name]
-    dimension, base = units.unit_conversions()[str(spec.unit).casefold()]
+    dimension, base = locales.unit_conversions()[str(spec.unit).casefold()]
     if not names:
         return Decimal(1), None
-    kind, factor = units.unit_conversions().get(names[0], ("", base))
+    kind, factor = locales.unit_conversions().get(names[0], ("", base))
     return (factor / base, None) if kind == dimension and len(names) == 1 else None
 
 
@@ -230,12 +230,12 @@ def _in_money(
     before: str, after: str, spec: SlotSpec
 ) -> tuple[Decimal, frozenset[str] | None] | None:
     factor = Decimal(1)
-    if after[:1] == "k" and (before or after[1:]) and units.currencies_of(after) is None:
+    if after[:1] == "k" and (before or after[1:]) and locales.currencies_of(after) is None:
         # "1.5k $": thousands, where a currency stands beside.
         factor, after = Decimal(1000), after[1:].strip()
-    part = units.subunit_of(after)
-    named = [units.currencies_of(before)] if before else []
-    named += [part or units.currencies_of(after)] if after else []
+    part = locales.subunit_of(after)
+    named = [locales.currencies_of(before)] if before else []
+    named += [part or locales.currencies_of(after)] if after else []
     currencies = None if spec.unit == "currency" else frozenset([str(spec.unit)])
     for meant in named:
         currencies = meant if currencies is None or meant is None else currencies & meant
@@ -274,7 +274,7 @@ def _decimal_mark(
         return last
     if spec.decimal_mark:
         return last if spec.decimal_mark == last else ""
-    if units.is_money(spec.unit):
+    if locales.is_money(spec.unit):
         named = currencies or frozenset({str(spec.unit)} - {"currency"})
         return last if named and all(locales.currency_decimals(c) == 3 for c in named) else ""
     return "" if last == "," else "."

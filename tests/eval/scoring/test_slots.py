@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slot_cases import CASES, Case
 
-from sem.core import slotspec, units
+from sem.core import locales, slotspec
 from sem.core.slotspec import LEVELS, SlotSpec
 from sem.eval.scoring import dates, slots, values
 
@@ -96,14 +96,14 @@ def test_numeric_dates_are_read_alike_wherever_they_leave_no_doubt() -> None:
 
 
 def test_every_unit_reads_as_one_of_itself() -> None:
-    for name in units.known_units():
+    for name in locales.known_units():
         spec = SlotSpec("numeric_tol", unit=name)
         written = "2 EUR" if name == "currency" else f"2 {name}"
         assert slots.score_slot(written, 2, spec) == 1.0, name
         assert slots.score_slot("2 parsecs", 2, spec) == 0.0
 
 
-@pytest.mark.parametrize("sign", sorted(units.CURRENCIES))
+@pytest.mark.parametrize("sign", sorted(locales.currency_codes()))
 def test_every_currency_sign_stands_on_either_side(sign: str) -> None:
     spec = SlotSpec("numeric_tol", unit="currency")
     assert slots.score_slot(f"{sign} 12.50", 12.5, spec) == 1.0
