@@ -8,6 +8,8 @@ runs there is one shell-quoted line.
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,7 @@ SSH = (
 )
 # The `ssh` of a jump host gets none of these options: without a terminal it cannot ask either.
 ALONE: dict[str, Any] = {"start_new_session": True}
+NO_SSH = ("no `ssh` on this machine", "install the OpenSSH client")
 HASH = "h(){ if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }; "
 
 
@@ -76,13 +79,38 @@ class SshHost:
                 **ALONE,
             )
         except FileNotFoundError as error:
-            raise SemError("no `ssh` on this machine", "install the OpenSSH client") from error
+            raise SemError(*NO_SSH) from error
         except subprocess.TimeoutExpired as error:
             raise ConnectionCutError(
                 f"{self.host}: no answer for {timeout_s:.0f} s", "run it again"
             ) from error
         self.check(process.returncode, process.stderr.decode("utf-8", "replace"))
         return process.stdout
+
+    @contextmanager
+    def open_process(self, script: str, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """A running `script`, its three streams as pipes; killed at the end of the block."""
+        pipe = subprocess.PIPE
+        argv = self.argv(script, *words)
+        try:
+            process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **ALONE)
+        except FileNotFoundError as error:
+            raise SemError(*NO_SSH) from error
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+                assert process.stdin is not None
+                # Closing flushes what the line did not take.
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+
+    def check_end(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait for `process` and raise what its end means."""
+        assert process.stderr is not None
+        message = process.stderr.read().decode("utf-8", "replace")
+        self.check(process.wait(), message)
 
     def check(self, code: int, stderr: str) -> None:
         """Raise what exit `code` and the text on `stderr` mean; nothing when `code` is 0."""
