@@ -19,7 +19,7 @@ def page_of(tmp_path, content: str, **values) -> str:
 
 
 def test_a_page_has_the_title_twice_the_policy_and_the_style(tmp_path):
-    page = page_of(tmp_path, "{{ table(('a',), ((name,),), name) }}")
+    page = page_of(tmp_path, "{{ table(name, (('a',), ((name,),))) }}")
 
     assert page.count("&lt;b&gt;&amp;") == 4
     assert "<b>" not in page

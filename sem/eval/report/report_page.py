@@ -59,11 +59,8 @@ def report_html(scores: dict[str, Any], reading: ScoredRuns) -> str:
     return pages.render_page(
         TEMPLATE,
         scores=scores,
-        rate_columns=report.report_columns(scores),
-        rates=report.report_table(scores),
+        tables=report.report_tables(scores),
         tests=report.test_sentences(scores),
-        error_columns=report.ERROR_COLUMNS,
-        errors=report.error_rows(scores),
         slots=plots.build_forest_plot(_slot_differences(before, after, scores.get("rivals"))),
         domains=plots.build_dumbbell_plot(_by_domain(before, after)[:MOST_DOMAINS]),
         hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
@@ -74,15 +71,6 @@ def report_html(scores: dict[str, Any], reading: ScoredRuns) -> str:
             }
         ),
         confusions=plots.build_heatmaps(scores["confusions"]),
-        field_columns=report.field_columns(scores),
-        fields=report.field_rows(scores),
-        group_columns=report.GROUP_COLUMNS,
-        groups={
-            "By task": report.group_rows(scores["tasks"]),
-            "By page type and language": report.group_rows(scores["strata"]),
-        },
-        decoding_columns=report.DECODING_COLUMNS,
-        decodings=report.decoding_rows(scores),
         flips=top_flips,
         flip_counts=counts,
         kinds=KINDS,
