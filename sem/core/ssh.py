@@ -28,7 +28,6 @@ SSH = (
 )
 # The `ssh` of a jump host gets none of these options: without a terminal it cannot ask either.
 ALONE: dict[str, Any] = {"start_new_session": True}
-NO_SSH = ("no `ssh` on this machine", "install the OpenSSH client")
 HASH = "h(){ if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }; "
 
 
@@ -70,32 +69,25 @@ class SshHost:
 
         Raise ConnectionCutError when no answer comes in time.
         """
-        try:
-            process = subprocess.run(
-                self.argv(script, *words),
-                input=stdin,
-                capture_output=True,
-                timeout=timeout_s,
-                **ALONE,
-            )
-        except FileNotFoundError as error:
-            raise SemError(*NO_SSH) from error
-        except subprocess.TimeoutExpired as error:
-            raise ConnectionCutError(
-                f"{self.host}: no answer for {timeout_s:.0f} s", "run it again"
-            ) from error
-        self.check(process.returncode, process.stderr.decode("utf-8", "replace"))
-        return process.stdout
+        with self.open_process(script, *words) as process:
+            try:
+                reply, message = process.communicate(stdin, timeout_s)
+            except subprocess.TimeoutExpired as error:
+                raise ConnectionCutError(
+                    f"{self.host}: no answer for {timeout_s:.0f} s", "run it again"
+                ) from error
+        self.check(process.returncode, message.decode("utf-8", "replace"))
+        return reply
 
     @contextmanager
     def open_process(self, script: str, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """A running `script`, its three streams as pipes; killed at the end of the block."""
+        """Run `script`, its three streams as pipes; kill it at the end of the block."""
         pipe = subprocess.PIPE
         argv = self.argv(script, *words)
         try:
             process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **ALONE)
         except FileNotFoundError as error:
-            raise SemError(*NO_SSH) from error
+            raise SemError("no `ssh` on this machine", "install the OpenSSH client") from error
         with process:
             try:
                 yield process

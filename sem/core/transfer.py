@@ -52,7 +52,7 @@ def retry_after_cuts(
     sleep: Sleep = time.sleep,
     tries: int = CUTS,
     patience_s: float = 0.0,
-    note: Callable[[ConnectionCutError], object] = bool,
+    note: Callable[[ConnectionCutError], object] | None = None,
 ) -> T:
     """Return what `ask` answers, asked again after each cut of the line, which `note` is told.
 
@@ -63,7 +63,8 @@ def retry_after_cuts(
         try:
             return ask()
         except ConnectionCutError as cut:
-            note(cut)
+            if note:
+                note(cut)
             cuts += 1
             if cuts >= tries and time.monotonic() - began >= patience_s:
                 raise
