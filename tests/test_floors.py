@@ -56,12 +56,7 @@ DOORS = {
     "httpcore": ("lm.api.wire",),
     "huggingface_hub": ("lm.weights.weights",),
     "jsonschema": ("core.schema",),
-    "jinja2": (
-        "dataset.split.dataset_stats",
-        "eval.report.report_page",
-        "forge.run.report",
-        "train.run.run_compare",
-    ),
+    "jinja2": ("core.pages",),
     "json_repair": ("dataset.html.markup", "eval.report.compare"),
     "llguidance": ("lm.local.constrain",),
     "litellm": ("lm.api.client",),

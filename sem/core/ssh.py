@@ -8,6 +8,8 @@ runs there is one shell-quoted line.
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,22 +69,40 @@ class SshHost:
 
         Raise ConnectionCutError when no answer comes in time.
         """
+        with self.open_process(script, *words) as process:
+            try:
+                reply, message = process.communicate(stdin, timeout_s)
+            except subprocess.TimeoutExpired as error:
+                raise ConnectionCutError(
+                    f"{self.host}: no answer for {timeout_s:.0f} s", "run it again"
+                ) from error
+        self.check(process.returncode, message.decode("utf-8", "replace"))
+        return reply
+
+    @contextmanager
+    def open_process(self, script: str, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run `script`, its three streams as pipes; kill it at the end of the block."""
+        pipe = subprocess.PIPE
+        argv = self.argv(script, *words)
         try:
-            process = subprocess.run(
-                self.argv(script, *words),
-                input=stdin,
-                capture_output=True,
-                timeout=timeout_s,
-                **ALONE,
-            )
+            process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **ALONE)
         except FileNotFoundError as error:
             raise SemError("no `ssh` on this machine", "install the OpenSSH client") from error
-        except subprocess.TimeoutExpired as error:
-            raise ConnectionCutError(
-                f"{self.host}: no answer for {timeout_s:.0f} s", "run it again"
-            ) from error
-        self.check(process.returncode, process.stderr.decode("utf-8", "replace"))
-        return process.stdout
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+                assert process.stdin is not None
+                # Closing flushes what the line did not take.
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+
+    def check_end(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait for `process` and raise what its end means."""
+        assert process.stderr is not None
+        message = process.stderr.read().decode("utf-8", "replace")
+        self.check(process.wait(), message)
 
     def check(self, code: int, stderr: str) -> None:
         """Raise what exit `code` and the text on `stderr` mean; nothing when `code` is 0."""

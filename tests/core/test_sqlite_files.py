@@ -10,7 +10,7 @@ import damage
 import pytest
 
 from sem.core.errors import Busy, SemError
-from sem.core.sqlite_files import SqliteHolds, sqlite_faults
+from sem.core.files import SqliteHolds, sqlite_faults
 from sem.lm.api.ledger import Ledger, RequestBid, SpendingCap
 from sem.lm.api.rate_limits import Limits
 from sem.ops.backfill.work_queue import Queue, RowWork

@@ -65,6 +65,8 @@ def test_the_wheel_holds_settings_schemas_words_and_the_mark_of_its_types(site):
         "sem/shipped/demo/tasks/navpage_classifier.yaml",
         "sem/dataset/demo/words/de.yaml",
         "sem/dataset/html/weights.json",
+        "sem/core/page.html.j2",
+        "sem/core/page_style.css",
         "sem/eval/report/report.html.j2",
         "sem/projects/templates/qa/tasks/qa.yaml",
     } <= names

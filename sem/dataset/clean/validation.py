@@ -1,7 +1,7 @@
 """reports/SEM/dataset_validation.md: what cleaning read, kept, refused and lost."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sem.core.console import titled_table
@@ -141,6 +141,12 @@ def _tokens(tally: Any) -> str:
         f"Tokens by the base model's tokenizer: {before:,} before, {after:,} after "
         f"({after / before:.1%}).\n"
     )
+
+
+def inert_table(title: str, columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return `title` over the table of `rows`, whose texts are strangers'."""
+    inert = ([sanitise_table_cell(str(cell)) for cell in row] for row in rows)
+    return titled_table(sanitise_table_cell(title), columns, inert)
 
 
 def sanitise_table_cell(value: str) -> str:

@@ -1,6 +1,5 @@
 """The demo store: rows of the examples table, written whole or not at all."""
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -47,10 +46,7 @@ def write_demo_rows(path: Path, rows: Sequence[RawRow]) -> Path:
     ):
         fresh = Path(folder) / path.name
         store.append_store_rows(fresh, rows)
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    files.sync_path(path.parent)
+        files.place_file(fresh, path)
     return path
 
 

@@ -9,20 +9,18 @@ import os
 import re
 import select
 import shutil
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, transfer
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.ssh import ALONE, HASH, HOST, ConnectionCutError, SshHost
+from sem.core.ssh import HASH, HOST, ConnectionCutError, SshHost
+from sem.core.transfer import FileFacts, Sleep, SourceChangedError, retry_after_cuts
 from sem.dataset.ingest import capture_feed as feed
 from sem.dataset.ingest import importers
 from sem.dataset.ingest.importers import ImportOptions
@@ -41,14 +39,6 @@ PREFIX = HASH + 'head -c "$2" <"$1" | h'
 BLOCKS = 'tail -c "+$2" <"$1" | head -c "$3"'
 BESIDE = 'for f in "$1".*; do [ -e "$f" ] && printf "%s\\n" "${f##*/}"; done; :'
 ZIPS = 'for f in "$1"/*.zip; do [ -f "$f" ] && [ ! -L "$f" ] && printf "%s\\n" "${f##*/}"; done; :'
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """A file as its place says it is now."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +93,7 @@ class RemoteFiles:
     host: str
     # Another ssh configuration than the user's own.
     config: str | None = None
+    sleep: Sleep = time.sleep
 
     def kind(self, path: str) -> str:
         return self._ask(KIND, path)
@@ -125,40 +116,34 @@ class RemoteFiles:
 
         Raise ConnectionCutError when the connection ends before them.
         """
-        argv = self._far.argv(BLOCKS, path, str(offset + 1), str(length))
-        with subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **ALONE,
-        ) as process:
+        with self._far.open_process(BLOCKS, path, str(offset + 1), str(length)) as process:
             assert process.stdout is not None
-            assert process.stderr is not None
-            try:
-                while select.select([process.stdout], [], [], STALL_S)[0]:
-                    block = os.read(process.stdout.fileno(), BLOCK)
-                    if not block:
-                        break
-                    yield block
-                else:
-                    raise ConnectionCutError(
-                        f"{self.host}: nothing came for {STALL_S:.0f} s", "run it again"
+            while select.select([process.stdout], [], [], STALL_S)[0]:
+                block = os.read(process.stdout.fileno(), BLOCK)
+                if not block:
+                    return self._far.check_end(process)
+                length -= len(block)
+                if length < 0:
+                    raise SemError(
+                        f"{self.host}: it sent more than asked for", "look at that host"
                     )
-                message = process.stderr.read().decode("utf-8", "replace")
-                self._far.check(process.wait(), message)
-            finally:
-                process.kill()
+                yield block
+            raise ConnectionCutError(
+                f"{self.host}: nothing came for {STALL_S:.0f} s", "run it again"
+            )
 
     @property
     def _far(self) -> SshHost:
         return SshHost(self.host, self.config)
 
     def _ask(self, script: str, *words: str) -> str:
-        return self._far.ask(script, *words).decode("utf-8", "replace").strip()
+        reply = retry_after_cuts(lambda: self._far.ask(script, *words), self.sleep)
+        return reply.decode("utf-8", "replace").strip()
 
 
-def parse_source(source: str, config: str | None) -> tuple[LocalFiles | RemoteFiles, str]:
+def parse_source(
+    source: str, config: str | None, sleep: Sleep = time.sleep
+) -> tuple[LocalFiles | RemoteFiles, str]:
     """Return where `source` is, and its path there.
 
     `source` is `[user@]host:/path`, as scp reads it, or a local path.
@@ -168,7 +153,7 @@ def parse_source(source: str, config: str | None) -> tuple[LocalFiles | RemoteFi
         return LocalFiles(), source
     if not HOST.fullmatch(host) or not path or any(c in path for c in "\0\n"):
         raise SemError(f"--source {source!r} is no [user@]host:/path", "write it as scp does")
-    return RemoteFiles(host, config), path
+    return RemoteFiles(host, config, sleep), path
 
 
 def _digest(blocks: Iterator[bytes]) -> str:
@@ -185,18 +170,9 @@ def _digest(blocks: Iterator[bytes]) -> str:
 # with what was copied give everything that was committed before the copy of the .wal began.
 
 TRIES = 6
-# In a row, without a byte gained.
-CUTS = 5
 WAIT_S = 0.25
 STORES = (".duckdb", ".db")
-# Bytes of disk that stay free.
-SPARE = 1 << 26
 Place = LocalFiles | RemoteFiles
-Sleep = Callable[[float], Any]
-
-
-class SourceChangedError(SemError):
-    """The file became another one while it was copied."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +185,9 @@ class SourceFile:
     def __str__(self) -> str:
         host = f"{self.place.host}:" if isinstance(self.place, RemoteFiles) else ""
         return f"{host}{self.path}"
+
+    def blocks(self, offset: int, length: int) -> Iterator[bytes]:
+        return self.place.blocks(self.path, offset, length)
 
     def beside(self, suffix: str) -> "SourceFile":
         return SourceFile(self.place, self.path + suffix)
@@ -234,30 +213,20 @@ def copy_source(
     ) from changed
 
 
-def retry_after_cuts(ask: Callable[[], Any], sleep: Sleep) -> Any:
-    """Return what `ask` answers, after CUTS cuts of the line at most; then Cut."""
-    for cuts in range(1, CUTS):
-        try:
-            return ask()
-        except ConnectionCutError:
-            sleep(WAIT_S * 2**cuts)
-    return ask()
-
-
 def _once(source: SourceFile, folder: Path, sleep: Sleep) -> Path:
     is_store = source.path.endswith(STORES)
-    before = retry_after_cuts(lambda: source.place.facts(source.path), sleep)
+    before = source.place.facts(source.path)
     if before is None:
         raise SemError(f"{source}: no such file", "check the path in --source")
     path = folder / local_name(source.path)
-    fetch_source(source, before, path, sleep)
+    transfer.fetch_file(source, before, path, sleep)
     log = _wal(source, folder, sleep) if is_store else None
-    after = retry_after_cuts(lambda: source.place.facts(source.path), sleep)
+    after = source.place.facts(source.path)
     if after != before:
         raise SourceChangedError(f"{source} was written meanwhile", "copy it again")
     if is_store:
-        beside = retry_after_cuts(lambda: source.place.beside(source.path), sleep)
-        _check_wal(source, log, beside, sleep)
+        beside = source.place.beside(source.path)
+        _check_wal(source, log, beside)
     return path
 
 
@@ -265,18 +234,16 @@ def _wal(source: SourceFile, folder: Path, sleep: Sleep) -> Path | None:
     log = source.beside(".wal")
     path = folder / local_name(log.path)
     path.unlink(missing_ok=True)
-    _forget(path)
-    facts = retry_after_cuts(lambda: log.place.facts(log.path), sleep)
+    transfer.forget_part(path)
+    facts = log.place.facts(log.path)
     if facts is None or not facts.size:
         return None
     # It grows while it is copied: the length counts, its beginning is compared afterwards.
-    part = path.with_name(f"{path.name}.part")
-    _fill(log, facts, part, sleep)
-    part.rename(path)
+    transfer.fetch_growing_file(log, facts.size, path, sleep)
     return path
 
 
-def _check_wal(source: SourceFile, log: Path | None, beside: set[str], sleep: Sleep) -> None:
+def _check_wal(source: SourceFile, log: Path | None, beside: set[str]) -> None:
     name = source.path.rpartition("/")[2]
     # DuckDB keeps .wal.checkpoint and .wal.recovery while it merges.
     if any(neighbour.startswith(f"{name}.wal.") for neighbour in beside):
@@ -284,74 +251,8 @@ def _check_wal(source: SourceFile, log: Path | None, beside: set[str], sleep: Sl
     if log is None:
         return
     wal, size = source.beside(".wal"), log.stat().st_size
-    if retry_after_cuts(lambda: wal.place.prefix(wal.path, size), sleep) != files.sha256_file(log):
+    if wal.place.prefix(wal.path, size) != files.sha256_file(log):
         raise SourceChangedError(f"{wal} was rewritten meanwhile", "copy it again")
-
-
-def fetch_source(
-    source: SourceFile, facts: FileFacts, path: Path, sleep: Sleep = time.sleep
-) -> None:
-    """`source`, of which `facts` are known, as `path`.
-
-    A partial file of the same hash is continued.
-
-    Changed when what came is not what `facts` say; Cut when the line stays cut, and the partial
-    file then waits for the next call.
-    """
-    if path.exists() and files.sha256_file(path) == facts.sha256:
-        return
-    part = path.with_name(f"{path.name}.part")
-    note, state = _note(path), {"source": str(source), "size": facts.size, "sha256": facts.sha256}
-    if not part.exists() or not note.exists() or files.read_json(note) != state:
-        part.unlink(missing_ok=True)
-        files.write_file(note, jsonio.pretty_json(state))
-    _fill(source, facts, part, sleep)
-    if files.sha256_file(part) != facts.sha256:
-        _forget(path)
-        raise SourceChangedError(f"{source} was written while it was copied", "copy it again")
-    part.replace(path)
-    files.sync_path(path.parent)
-    note.unlink()
-
-
-def _fill(source: SourceFile, facts: FileFacts, part: Path, sleep: Sleep) -> None:
-    """Bring `part` to its size, going on where it stands after every cut."""
-    cuts = 0
-    with part.open("ab") as file:
-        _check_room(part, facts.size - file.tell())
-        while (start := file.tell()) < facts.size:
-            try:
-                for block in source.place.blocks(source.path, start, facts.size - start):
-                    file.write(block)
-            except ConnectionCutError:
-                cuts = cuts + 1 if file.tell() == start else 0
-                if cuts >= CUTS:
-                    raise
-                sleep(WAIT_S * 2**cuts)
-                continue
-            except FileNotFoundError as error:
-                raise SourceChangedError(f"{source} is gone", "copy it again") from error
-            if file.tell() == start:
-                raise SourceChangedError(f"{source} became shorter", "copy it again")
-
-
-def _check_room(part: Path, size: int) -> None:
-    free = shutil.disk_usage(part.parent).free
-    if size + SPARE > free:
-        raise SemError(
-            f"{part.parent}: {free:,} bytes are free, {size + SPARE:,} are needed",
-            "free space, then run again",
-        )
-
-
-def _forget(path: Path) -> None:
-    """Remove the partial file of `path`."""
-    path.with_name(f"{path.name}.part").unlink(missing_ok=True)
-    _note(path).unlink(missing_ok=True)
-
-
-def _note(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part.json")
 
 
 def local_name(path: str) -> str:
@@ -389,11 +290,11 @@ def pull_source(
     `replaces`: the rows of the source become the store, also when rows here are not among them.
     Raise SemError when the source cannot be had whole; a partial file waits for the next call.
     """
-    place, path = parse_source(source, config)
+    place, path = parse_source(source, config, sleep)
     folder = project.store.parent / INCOMING
     importers.check_import_options(project, options)
     with files.lock_file(folder / ".pull.lock", str(folder)):
-        kind = retry_after_cuts(lambda: place.kind(path), sleep)
+        kind = place.kind(path)
         if kind == "none":
             raise SemError(f"{source}: no such file or folder", "check the path in --source")
         if kind == "folder":
@@ -426,17 +327,17 @@ def _chunks(
         else set()
     )
     paths: list[Path] = []
-    for name in retry_after_cuts(lambda: source.place.zips(source.path), sleep):
+    for name in source.place.zips(source.path):
         chunk = SourceFile(source.place, f"{source.path}/{name}")
         if not CHUNK_NAME.fullmatch(name):
             skip_reasons[f"not the name of a chunk: {name[:80]!r}"] += 1
             continue
-        facts = retry_after_cuts(partial(chunk.place.facts, chunk.path), sleep)
+        facts = chunk.place.facts(chunk.path)
         if facts is None or facts.sha256 in digests:
             skip_reasons["taken before" if facts else f"gone: {name}"] += 1
             continue
         try:
-            fetch_source(chunk, facts, folder / name, sleep)
+            transfer.fetch_file(chunk, facts, folder / name, sleep)
         except SourceChangedError as error:
             skip_reasons[f"being written: {error.message}"] += 1
             continue
@@ -461,8 +362,7 @@ def _replace(project: Project, copied: Path, options: ImportOptions) -> PullResu
     with files.lock_file(place.with_name(f"{place.name}.lock"), str(place)):
         result = importers.import_file(project, copied, options, into=fresh)
         lost = len(_ids(place) - _ids(fresh)) if place.exists() else 0
-        os.replace(fresh, place)
-        files.sync_path(place.parent)
+        files.place_file(fresh, place)
     # Its chunks are not in this store: the next import takes them again.
     (place.parent / feed.LEDGER).unlink(missing_ok=True)
     return PullResult(feed.Feed([feed.FeedItem(copied, "taken", result)], result.notes), lost=lost)

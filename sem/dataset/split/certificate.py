@@ -13,7 +13,7 @@ from typing import Any
 from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.core.example import Example
-from sem.core.sqlite_files import SqliteHolds, sqlite_faults
+from sem.core.files import SqliteHolds, sqlite_faults
 from sem.dataset.clean import dedupe, near_duplicates
 from sem.dataset.config import Leaks
 

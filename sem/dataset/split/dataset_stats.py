@@ -1,6 +1,6 @@
 """reports/SEM/dataset_stats.{json,md,html}: what a set holds, for a person who decides on it.
 
-Inputs and labels are strangers' text: the page escapes everything and forbids every request.
+Inputs and labels are strangers' text: see `core/pages.py`.
 """
 
 import math
@@ -14,13 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, shape, state, taskspec
-from sem.core.console import titled_table
+from sem.core import files, jsonio, pages, shape, state, taskspec
 from sem.core.example import Example
 from sem.core.project import Project
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean import clean, grounding, tally
-from sem.dataset.clean.validation import REASONS, sanitise_table_cell
+from sem.dataset.clean.validation import REASONS, inert_table, sanitise_table_cell
 from sem.dataset.split import certificate, snapshot, splits
 from sem.dataset.store.examples_table import batch_items
 
@@ -367,50 +366,42 @@ def dataset_stats_markdown(stats: dict[str, Any]) -> str:
         f"# Dataset {sanitise_table_cell(stats['of'])} of {sanitise_table_cell(stats['sem'])}\n",
         f"{counts}; {stats['ungrounded']:,} label values are not in their input: "
         f"`{UNGROUNDED}`.\n",
-        _table("Tokens", TOKENS, token_rows(stats)),
-        _table("Slots", SLOTS, slot_rows(stats)),
-        _table("What the parts have in common", SHARED, shared_rows(stats)),
-        _table("Rejected by cleaning", ("reason", "meaning", "rows"), reject_rows(stats)),
-        _table("Personal data found", ("kind", "done", "times"), pii_rows(stats)),
+        *(inert_table(title, *table) for title, table in _tables(stats).items()),
     ]
     for task, whole in stats["tasks"].items():
         strata = list(islice(whole["strata"].items(), MOST))
-        parts.append(_table(f"Page type and language, {task}", ("stratum", "rows"), strata))
+        parts.append(inert_table(f"Page type and language, {task}", ("stratum", "rows"), strata))
         rights = list(whole["rights"].items())
-        parts.append(_table(f"Consent and licence, {task}", ("said", "rows"), rights))
+        parts.append(inert_table(f"Consent and licence, {task}", ("said", "rows"), rights))
         largest = list(whole["domains"]["largest"].items())
         title = f"Largest of {whole['domains']['count']:,} domains, {task}"
-        parts.append(_table(title, ("domain", "rows"), largest))
+        parts.append(inert_table(title, ("domain", "rows"), largest))
     return "\n".join(parts)
-
-
-def _table(title: str, columns: Any, rows: Any) -> str:
-    inert = ([sanitise_table_cell(str(cell)) for cell in row] for row in rows)
-    return titled_table(sanitise_table_cell(title), columns, inert)
 
 
 def dataset_stats_html(stats: dict[str, Any]) -> str:
     """Return the page, with plots of CSS."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=stats,
-        tables={
-            "What the parts have in common": (SHARED, shared_rows(stats)),
-            "Rejected by cleaning": (("reason", "meaning", "rows"), reject_rows(stats)),
-            "Personal data found": (("kind", "done", "times"), pii_rows(stats)),
-        },
-        token_columns=TOKENS,
-        tokens=token_rows(stats),
-        slot_columns=SLOTS,
-        slots=slot_rows(stats),
+    return pages.render_page(
+        TEMPLATE,
+        stats=stats,
+        tables=_tables(stats),
         histograms=[_histogram(*histogram) for histogram in _histograms(stats)],
         grounding=_grounding(stats),
         bars=list(_bars(stats)),
         edges=[_short(edge) for edge in EDGES] + ["more"],
         ungrounded_file=UNGROUNDED,
     )
+
+
+def _tables(stats: dict[str, Any]) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
+    """Return the columns and rows of each table by its title."""
+    return {
+        "Tokens": (TOKENS, token_rows(stats)),
+        "Slots": (SLOTS, slot_rows(stats)),
+        "What the parts have in common": (SHARED, shared_rows(stats)),
+        "Rejected by cleaning": (("reason", "meaning", "rows"), reject_rows(stats)),
+        "Personal data found": (("kind", "done", "times"), pii_rows(stats)),
+    }
 
 
 def _histograms(stats: dict[str, Any]) -> Iterator[tuple[str, str, list[int]]]:

@@ -234,8 +234,7 @@ def publish_part(temporary: Path, path: Path) -> None:
         raise SemError(f"{path} already exists", "move it away, then run again")
     os.chmod(temporary, 0o444)
     # Under the lock of this project's snapshots.
-    os.rename(temporary, path)
-    files.sync_path(path.parent)
+    files.place_file(temporary, path)
 
 
 def write_new(path: Path, content: bytes) -> None:

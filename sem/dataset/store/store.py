@@ -265,8 +265,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
         finally:
             connection.close()
         if place != path:
-            os.replace(place, path)
-            files.sync_path(path.parent)
+            files.place_file(place, path)
         return appended
 
 

@@ -18,8 +18,8 @@ from typing import IO, Any, cast
 
 from sem.core import jsonio
 from sem.core.errors import SemError
+from sem.core.files import SqliteHolds, sqlite_faults, typed_row
 from sem.core.project import Project
-from sem.core.sqlite_files import SqliteHolds, sqlite_faults, typed_row
 from sem.dataset.ingest import parquet_files
 from sem.dataset.personal import person
 from sem.dataset.personal.person import Person

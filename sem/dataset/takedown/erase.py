@@ -6,7 +6,6 @@ whatever its memory held (measured: 2 of 60 copies). So what stays is packed as 
 process that never saw the rest writes the new file, which then takes the old one's name.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -44,9 +43,7 @@ def erase_rows(path: Path, names: Collection[str]) -> int:
                 f"{path}: not rewritten: {' '.join(str(error).split())[:200]}",
                 "the old file is whole; free space, then run the same command again",
             ) from error
-        files.sync_path(fresh)
-        os.replace(fresh, path)
-        files.sync_path(path.parent)
+        files.place_file(fresh, path)
         store.remove_store_leftovers(path)
     return count
 

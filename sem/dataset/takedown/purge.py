@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sem.core import files, jsonio
+from sem.core.files import sqlite_faults, typed_row
 from sem.core.project import Project
-from sem.core.sqlite_files import sqlite_faults, typed_row
 from sem.dataset.clean import clean
 from sem.dataset.split import snapshot
 from sem.dataset.takedown import byte_scan

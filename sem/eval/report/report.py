@@ -184,8 +184,23 @@ def write_report(folder: Path, scores: dict[str, Any]) -> Path:
     return files.write_file(folder / "report.md", report_markdown(scores))
 
 
+def report_tables(
+    scores: dict[str, Any],
+) -> dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]:
+    """Return the columns and rows of each table of the report by its title."""
+    return {
+        "Result": (report_columns(scores), report_table(scores)),
+        "By field": (field_columns(scores), field_rows(scores)),
+        "By task": (GROUP_COLUMNS, group_rows(scores["tasks"])),
+        "By page type and language": (GROUP_COLUMNS, group_rows(scores["strata"])),
+        "Why slots fail": (ERROR_COLUMNS, error_rows(scores)),
+        "Decoding": (DECODING_COLUMNS, decoding_rows(scores)),
+    }
+
+
 def report_markdown(scores: dict[str, Any]) -> str:
     """Return the report for a person to read."""
+    result, *sections = (_section(title, *table) for title, table in report_tables(scores).items())
     parts = [
         f"# {escape_markdown_cell(scores['sem'])}: "
         f"{escape_markdown_cell(scores['tuned']['run'])} against "
@@ -201,13 +216,9 @@ def report_markdown(scores: dict[str, Any]) -> str:
         f"split {scores['split']} of snapshot v{scores['snapshot']['version']}. "
         "Interval: paired, jackknife over domains with a t quantile; exact bounds where fewer "
         "than five domains moved. The percentile bootstrap is in scores.json.",
-        _section("Result", report_columns(scores), report_table(scores)),
+        result,
         "\n".join(f"- {line}" for line in test_sentences(scores)),
-        _section("By field", field_columns(scores), field_rows(scores)),
-        _section("By task", GROUP_COLUMNS, group_rows(scores["tasks"])),
-        _section("By page type and language", GROUP_COLUMNS, group_rows(scores["strata"])),
-        _section("Why slots fail", ERROR_COLUMNS, error_rows(scores)),
-        _section("Decoding", DECODING_COLUMNS, decoding_rows(scores)),
+        *sections,
         _domains(scores["snapshot"]),
         _notes(scores),
     ]

@@ -1,7 +1,6 @@
 """report.html: one file a person can look at, without scripts and without any request.
 
-Pages, references and answers are hostile text: everything passes Jinja's escaping, and the
-page's own policy forbids scripts, forms, frames and every kind of request.
+Pages, references and answers are hostile text: see `core/pages.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio
+from sem.core import files, jsonio, pages
 from sem.core.example import Example
 from sem.eval.answers.answers import Answer
 from sem.eval.report import plots, report
@@ -55,20 +54,13 @@ def write_html_report(folder: Path, scores: dict[str, Any], reading: ScoredRuns)
 
 def report_html(scores: dict[str, Any], reading: ScoredRuns) -> str:
     """Return the whole page."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
-        TEMPLATE.read_text("utf-8")
-    )
     before, after = reading.compared.before, reading.compared.after
     top_flips, counts = select_flips(reading)
-    return template.render(
-        found=scores,
-        rate_columns=report.report_columns(scores),
-        rates=report.report_table(scores),
+    return pages.render_page(
+        TEMPLATE,
+        scores=scores,
+        tables=report.report_tables(scores),
         tests=report.test_sentences(scores),
-        error_columns=report.ERROR_COLUMNS,
-        errors=report.error_rows(scores),
         slots=plots.build_forest_plot(_slot_differences(before, after, scores.get("rivals"))),
         domains=plots.build_dumbbell_plot(_by_domain(before, after)[:MOST_DOMAINS]),
         hidden_domains=max(0, len({s.domain for s in after}) - MOST_DOMAINS),
@@ -79,15 +71,6 @@ def report_html(scores: dict[str, Any], reading: ScoredRuns) -> str:
             }
         ),
         confusions=plots.build_heatmaps(scores["confusions"]),
-        field_columns=report.field_columns(scores),
-        fields=report.field_rows(scores),
-        group_columns=report.GROUP_COLUMNS,
-        groups={
-            "By task": report.group_rows(scores["tasks"]),
-            "By page type and language": report.group_rows(scores["strata"]),
-        },
-        decoding_columns=report.DECODING_COLUMNS,
-        decodings=report.decoding_rows(scores),
         flips=top_flips,
         flip_counts=counts,
         kinds=KINDS,

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sem.core import files
-from sem.core.console import titled_table
+from sem.core import files, pages
 from sem.core.project import Project
 from sem.dataset.clean import grounding
-from sem.dataset.clean.validation import sanitise_table_cell
+from sem.dataset.clean.validation import inert_table, sanitise_table_cell
 from sem.forge.checks.pair_quality import PairVerdict
 from sem.forge.language import detect_language
 
@@ -101,22 +100,14 @@ def forge_markdown(figures: dict[str, Any]) -> str:
         f"{facts['items']:,} items of {facts['sources']['count']:,} sources with pairs, "
         f"snapshot {facts['snapshot'] or 'none'}.\n"
     )
-    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in figures["rates"]]
-    parts = [
-        head,
-        _table("Rates", ("", "count", "share"), rates),
-        _table("Unusable replies", ("reason", "calls"), figures["unusable"]),
-        _table("Dropped pairs, by the first check they failed", DROPPED, figures["dropped"]),
-        _table("Checks", CHECKS, figures["checks"]),
-        _table("Skipped", SKIPPED, figures["skipped"]),
-        _table("Rows lost on the way to the snapshot", LOST, figures["lost"]),
-    ]
+    tables = _tables(figures)
+    parts = [head, *(inert_table(title, *tables[title]) for title in tables if title != "Files")]
     for bar in figures["bars"][1:]:
         rows = [(row["label"], row["count"]) for row in bar["rows"]]
-        parts.append(_table(bar["title"], ("", "pairs"), rows))
+        parts.append(inert_table(bar["title"], ("", "pairs"), rows))
     for title, name in (("Sample of kept pairs", "samples"), ("Sample of dropped", "refused")):
         parts += [f"## {title}\n", *(map(_item, figures[name]))]
-    parts += [_table("Files", FILES, figures["files"])]
+    parts += [inert_table("Files", *tables["Files"])]
     parts += [f"- {sanitise_table_cell(note)}" for note in figures["notes"]]
     return "\n".join(parts) + "\n"
 
@@ -135,10 +126,14 @@ def _item(sample: dict[str, Any]) -> str:
 
 def forge_html(figures: dict[str, Any]) -> str:
     """Return the page, its plots drawn by CSS."""
-    from jinja2 import Environment, StrictUndefined
+    return pages.render_page(TEMPLATE, figures=figures, tables=_tables(figures))
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    tables = {
+
+def _tables(figures: dict[str, Any]) -> dict[str, tuple[Sequence[str], Sequence[Any]]]:
+    """Return the columns and rows of each table by its title."""
+    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in figures["rates"]]
+    return {
+        "Rates": (("", "count", "share"), rates),
         "Unusable replies": (("reason", "calls"), figures["unusable"]),
         "Dropped pairs, by the first check they failed": (DROPPED, figures["dropped"]),
         "Checks": (CHECKS, figures["checks"]),
@@ -146,16 +141,6 @@ def forge_html(figures: dict[str, Any]) -> str:
         "Rows lost on the way to the snapshot": (LOST, figures["lost"]),
         "Files": (FILES, figures["files"]),
     }
-    rates = [(name, f"{count:,}", _percent(count, of)) for name, count, of in figures["rates"]]
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=figures, rates=rates, tables=tables
-    )
-
-
-def _table(title: str, columns: Any, rows: Any) -> str:
-    return titled_table(
-        title, columns, ([sanitise_table_cell(str(cell)) for cell in row] for row in rows)
-    )
 
 
 def _drawn(verdicts: Iterable[PairVerdict]) -> list[PairVerdict]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
-from sem.core.sqlite_files import SqliteHolds, sqlite_faults, sqlite_transaction, typed_row
+from sem.core.files import SqliteHolds, sqlite_faults, sqlite_transaction, typed_row
 from sem.lm.api.rate_limits import DELIVERY_S, Limits, wait_s
 
 NAME = "calls.sqlite"

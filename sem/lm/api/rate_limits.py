@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from sem.core.errors import SemError
-from sem.core.sqlite_files import typed_row
+from sem.core.files import typed_row
 
 DELIVERY_S = 2.0
 # Two clocks, and the time a provider takes to look at its own.

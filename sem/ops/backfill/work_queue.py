@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sem.core import files, jsonio
-from sem.core.sqlite_files import SqliteHolds, sqlite_faults, sqlite_transaction, typed_row
+from sem.core.files import SqliteHolds, sqlite_faults, sqlite_transaction, typed_row
 
 BUSY_S = 60.0
 HOLDS = SqliteHolds(

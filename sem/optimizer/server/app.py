@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
-from sem.core import jsonio
+from sem.core import jsonio, pages
 from sem.optimizer.model.rewriter import Rewrite
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.guard import Guard
@@ -195,14 +195,14 @@ def _replies() -> dict[str, Any]:
     return {reply.__name__: reply for reply in replies}
 
 
-# The page at / and the API's at /docs: files beside this module, nothing from elsewhere.
+# The page at / and the API's at /docs: made of files here and of `core/pages.py`.
 
 ASSETS = Path(__file__).parent / "assets"
 FILES = {
-    "/": ("page.html", "text/html"),
+    "/": ("rewrite.html.j2", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
-    "/docs": ("docs.html", "text/html"),
+    "/docs": ("docs.html.j2", "text/html"),
     "/docs.js": ("docs.js", "text/javascript"),
 }
 
@@ -210,10 +210,18 @@ FILES = {
 def add_page_routes(app: Any) -> None:
     """Serve every file of FILES from `app`."""
     for path, (name, kind) in FILES.items():
-        _add(app, path, (ASSETS / name).read_bytes(), kind)
+        _add(app, path, asset_text(name), kind)
 
 
-def _add(app: Any, path: str, content: bytes, kind: str) -> None:
+def asset_text(name: str) -> str:
+    """Return what is served of the file `name`: pages and their style have the common parts."""
+    if name.endswith(".j2"):
+        return pages.render_page(ASSETS / name)
+    text = (ASSETS / name).read_text("utf-8")
+    return pages.page_style() + text if name.endswith(".css") else text
+
+
+def _add(app: Any, path: str, content: str, kind: str) -> None:
     from fastapi.responses import Response
 
     @app.get(path, include_in_schema=False)

@@ -10,7 +10,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from sem.core import console, files
 from sem.core.errors import SemError
-from sem.core.ssh import ALONE, HASH, ConnectionCutError, SshHost
+from sem.core.ssh import HASH, ConnectionCutError, SshHost
+from sem.core.transfer import check_room, copy_over_cuts, retry_after_cuts
 from sem.train.remote.far import parcel
 from sem.train.remote.far.disk import HostRefusalError
 from sem.train.remote.far.verbs import ANSWER, STREAM
@@ -42,7 +43,7 @@ INSTALL = (
 )
 ABSENT, NO_PYTHON, DAMAGED = "(exit 97)", "(exit 96)", "(exit 95)"
 ASK_S = 30.0
-TRIES, PATIENCE_S, PAUSE_S = 3, 60.0, 1.0
+TRIES, PATIENCE_S = 3, 60.0
 Json = dict[str, Any]
 
 
@@ -79,23 +80,21 @@ class Agent:
 
         Raise Unreachable after at least TRIES tries and `patience_s` seconds.
         """
-        began, tries = time.monotonic(), 0
-        while True:
-            try:
-                return ask()
-            except ConnectionCutError as cut:
-                tries += 1
-                if tries == 1:
-                    console.print_note(f"{cut.message}: trying for {self.patience_s:.0f} s more")
-                elapsed_s = time.monotonic() - began
-                if tries >= TRIES and elapsed_s > self.patience_s:
-                    raise Unreachable(
-                        f"{cut.message} ({tries} tries in {elapsed_s:.0f} s); "
-                        "its state is unknown",
-                        "what runs there continues: ask again with "
-                        f"`fab -H {self.named} train.attach`",
-                    ) from cut
-                time.sleep(min(PAUSE_S * tries, 5.0))
+        began, cuts = time.monotonic(), []
+
+        def note(cut: ConnectionCutError) -> None:
+            if not cuts:
+                console.print_note(f"{cut.message}: trying for {self.patience_s:.0f} s more")
+            cuts.append(cut)
+
+        try:
+            return retry_after_cuts(ask, tries=TRIES, patience_s=self.patience_s, note=note)
+        except ConnectionCutError as cut:
+            raise Unreachable(
+                f"{cut.message} ({len(cuts)} tries in {time.monotonic() - began:.0f} s); "
+                "its state is unknown",
+                f"what runs there continues: ask again with `fab -H {self.named} train.attach`",
+            ) from cut
 
     def _once(self, verb: str, request: Json, more_s: float) -> Json:
         line = json.dumps(request).encode("ascii") + b"\n"
@@ -140,33 +139,33 @@ class Agent:
 
         Bytes sent before a cut are counted too.
         """
-        sent, last = 0, None
-        needed = self.ask("offer", request, more_s=600)["needed"]
         by_path = {entry["path"]: entry for entry in request["listed"]}
-        while needed:
+        sent, reply = 0, None
+
+        def missing() -> Any:
+            nonlocal reply
+            answer = reply or self.ask("offer", request, more_s=600)
+            reply = None
+            return answer["needed"]
+
+        def send(needed: Any) -> None:
+            nonlocal sent, reply
             pieces = [(by_path[path], offset) for path, offset in needed]
             size = sum(entry["size"] - offset for entry, offset in pieces)
             console.print_note(f"{label}: sending {len(pieces):,} files, {size:,} bytes")
             sent += size
-            stuck, last = needed == last, needed
-            reply = self._or_again(lambda p=pieces: self._send(request, root, p), stuck)
-            needed = (reply or self.ask("offer", request, more_s=600))["needed"]
+            reply = self._send(request, root, pieces)
+
+        self._copy(missing, send)
         return sent
 
-    def _or_again(self, ask: Callable[[], Any], stuck: bool) -> Any:
-        """Return what `ask` gives, or None when the connection is cut.
-
-        When `stuck`, no try brought the receiver further: raise Unreachable.
-        """
+    def _copy(self, missing: Callable[[], Any], copy: Callable[[Any], object]) -> None:
         try:
-            return ask()
+            copy_over_cuts(missing, copy)
         except ConnectionCutError as cut:
-            if stuck:
-                raise Unreachable(
-                    cut.message, "run the same command again: it continues from there"
-                ) from cut
-            time.sleep(PAUSE_S)
-            return None
+            raise Unreachable(
+                cut.message, "run the same command again: it continues from there"
+            ) from cut
 
     def _send(self, request: Json, root: Path, pieces: list[tuple[Json, int]]) -> Json:
         with self.stream("receive", request) as (process, target, source):
@@ -179,18 +178,20 @@ class Agent:
             except HostRefusalError as refusal:
                 raise SemError(refusal.message, refusal.hint) from refusal
             reply = source.read()
-            self._ended(process)
+            self.far.check_end(process)
             return self.answer(reply)
 
     def fetch(self, request: Json, folder: Path, label: str) -> None:
         """Bring the files that `request` lists into `folder`, over cut lines."""
-        last = None
-        while needed := parcel.list_missing_pieces(folder, request["listed"]):
+        listed = request["listed"]
+
+        def receive(needed: Any) -> None:
             size = sum(entry["size"] - offset for entry, offset in needed)
+            check_room(folder, size)
             console.print_note(f"{label}: fetching {len(needed):,} files, {size:,} bytes")
-            fetch_request = {**request, "wanted": needed}
-            self._or_again(lambda r=fetch_request: self._receive(r, folder), needed == last)
-            last = needed
+            self._receive({**request, "wanted": needed}, folder)
+
+        self._copy(lambda: parcel.list_missing_pieces(folder, listed), receive)
 
     def _receive(self, request: Json, folder: Path) -> None:
         listed = request.pop("listed")
@@ -208,36 +209,25 @@ class Agent:
                         f"{self.far.host}: {refusal.message}", refusal.hint
                     ) from refusal
             rest.read(1 << 20)
-            self._ended(process)
+            self.far.check_end(process)
             self.answer(rest.end)
-
-    def _ended(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stderr is not None
-        self.far.check(process.wait(), process.stderr.read().decode("utf-8", "replace"))
 
     @contextmanager
     def stream(
         self, verb: str, request: Json
     ) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes], IO[bytes]]]:
         """A running `verb`: the process, what it reads and what it writes; killed at the end."""
-        argv = self.far.argv(CALL, *self._words(verb))
-        pipe = subprocess.PIPE
-        with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, **ALONE) as process:
+        with self.far.open_process(CALL, *self._words(verb)) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
                 process.stdin.write(json.dumps(request).encode("ascii") + b"\n")
                 yield process, process.stdin, process.stdout
             except BrokenPipeError:
-                self._ended(process)
+                self.far.check_end(process)
                 raise ConnectionCutError(
                     f"{self.far.host}: the connection was lost", "run it again"
                 ) from None
-            finally:
-                process.kill()
-                # Closing flushes what the line did not take.
-                with suppress(BrokenPipeError):
-                    process.stdin.close()
 
 
 class StreamTail:

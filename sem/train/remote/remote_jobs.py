@@ -129,10 +129,7 @@ def _compare(path: Path | None, name: str, expected_sha256: str) -> None:
 def _move(folder: Path, staging: Path, names: list[str]) -> None:
     """Give every file its place in one step each, manifest.json last."""
     for name in sorted(names, key=lambda name: (name == manifest.NAME, name)):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        files.sync_path(staging / name)
-        os.replace(staging / name, folder / name)
-        files.sync_path((folder / name).parent)
+        files.place_file(staging / name, folder / name)
     shutil.rmtree(staging)
 
 

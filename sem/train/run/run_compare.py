@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio, manifest, state
+from sem.core import console, files, jsonio, manifest, pages, state
 from sem.core import run as runs
 from sem.core.console import format_markdown_table
 from sem.core.errors import SemError
@@ -297,13 +297,11 @@ def _inert(cell: str) -> str:
 
 def compare_html(comparison: Json, sides: Sequence[ComparedRun]) -> str:
     """Return one page with the table and the curves of every run; no script, no request."""
-    from jinja2 import Environment, StrictUndefined
-
     titles = {"loss": "Train loss", "eval_loss": "Val loss", "eval_slot_f1": "Val slot F1"}
     lines = {label: {s.run.id: s.line(key) for s in sides} for key, label in titles.items()}
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
-        found=comparison,
+    return pages.render_page(
+        TEMPLATE,
+        comparison=comparison,
         rows=compare_table(comparison),
         notes=[*list_comparison_notes(comparison), *map(describe_test_result, comparison["test"])],
         plots={

@@ -14,7 +14,7 @@ from chunks import chunk
 from rowmaker import fill, project, row, shops
 from sshd import SSHD, Line, serving
 
-from sem.core import ssh
+from sem.core import ssh, transfer
 from sem.core.errors import SemError
 from sem.dataset.ingest import capture_feed, pull
 from sem.dataset.ingest.importers import ImportOptions
@@ -251,6 +251,16 @@ def test_a_host_that_does_not_answer_is_said(tmp_path, far, server):
 
 
 @NEEDS_SSHD
+def test_a_host_that_sends_more_than_asked_for_is_refused(far, server, monkeypatch):
+    # Whatever came was written: a host could fill the disk past the size it had named.
+    monkeypatch.setattr(pull, "BLOCKS", 'cat <"$1"')
+    place = pull.RemoteFiles("far", str(server.config))
+
+    with pytest.raises(SemError, match="far: it sent more than asked for"):
+        list(place.blocks(str(far), 0, 1_000))
+
+
+@NEEDS_SSHD
 def test_a_file_that_is_not_there_is_said(tmp_path, server):
     with pytest.raises(SemError, match="no such file or folder"):
         pulled(project(tmp_path), f"far:{tmp_path}/none.duckdb", server)
@@ -315,7 +325,7 @@ def test_a_damaged_source_changes_nothing_here(tmp_path, far):
 
 
 def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monkeypatch):
-    real, written = pull.fetch_source, []
+    real, written = transfer.fetch_file, []
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
@@ -324,7 +334,7 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
             with duckdb.connect(str(far)) as connection:
                 connection.execute("UPDATE examples SET task = 'other' || task")
 
-    monkeypatch.setattr(pull, "fetch_source", during)
+    monkeypatch.setattr(transfer, "fetch_file", during)
     copied = pull.copy_source(SourceFile(pull.LocalFiles(), str(far)), tmp_path, lambda _: None)
 
     assert len(written) == 2
@@ -332,13 +342,13 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
 
 
 def test_a_file_that_never_stands_still_is_refused(tmp_path, far, monkeypatch):
-    real = pull.fetch_source
+    real = transfer.fetch_file
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
         far.write_bytes(far.read_bytes() + b"x")
 
-    monkeypatch.setattr(pull, "fetch_source", during)
+    monkeypatch.setattr(transfer, "fetch_file", during)
     with pytest.raises(SemError) as caught:
         pull.copy_source(SourceFile(pull.LocalFiles(), str(far)), tmp_path, lambda _: None)
 

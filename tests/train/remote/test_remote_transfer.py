@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from proxy import Proxy
@@ -188,6 +191,39 @@ def test_a_finished_run_comes_back_and_a_second_pull_brings_nothing(project, tar
         home(there) / "adapter/adapter_config.json"
     )
     assert remote_jobs.pull_finished_run(there, "toy", target) == 0
+
+
+@NEEDS_SSHD
+@pytest.mark.usefixtures("few")
+def test_a_pull_that_is_cut_goes_on_behind_what_came(server, project, target, there, capsys):
+    push.push_run(there, Host("far"), project, target)
+    finish(home(there))
+    files.write_file(home(there) / "large.bin", os.urandom(1_500_000))
+    with Proxy(server.port) as between:
+        server.reach(between.at)
+        there.ask("hello", {})
+        between.limit(600_000, towards=False)
+        remote_jobs.pull_finished_run(there, "toy", target)
+        server.reach(server.port)
+
+    sizes = re.findall(r"fetching .*?([\d,]+) bytes", capsys.readouterr().err)
+    first, second = (int(size.replace(",", "")) for size in sizes)
+    assert 900_000 < second < first
+    assert target.is_finished
+
+
+@NEEDS_SSHD
+@pytest.mark.usefixtures("few")
+def test_a_run_that_the_disk_has_no_room_for_is_refused(project, target, there, monkeypatch):
+    # It was fetched until the disk was full, which stops whatever else writes here.
+    push.push_run(there, Host("far"), project, target)
+    finish(home(there))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1_000))
+
+    with pytest.raises(SemError, match="1,000 bytes are free"):
+        remote_jobs.pull_finished_run(there, "toy", target)
+
+    assert not target.is_finished
 
 
 @NEEDS_SSHD
