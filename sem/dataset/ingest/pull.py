@@ -16,11 +16,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sem.core import files, transfer
+from sem.core import files, ssh
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.ssh import HASH, HOST, ConnectionCutError, SshHost
-from sem.core.transfer import FileFacts, Sleep, SourceChangedError, retry_after_cuts
+from sem.core.ssh import (
+    HASH,
+    HOST,
+    ConnectionCutError,
+    FileFacts,
+    Sleep,
+    SourceChangedError,
+    SshHost,
+    retry_after_cuts,
+)
 from sem.dataset.ingest import capture_feed as feed
 from sem.dataset.ingest import importers
 from sem.dataset.ingest.importers import ImportOptions
@@ -219,7 +227,7 @@ def _once(source: SourceFile, folder: Path, sleep: Sleep) -> Path:
     if before is None:
         raise SemError(f"{source}: no such file", "check the path in --source")
     path = folder / local_name(source.path)
-    transfer.fetch_file(source, before, path, sleep)
+    ssh.fetch_file(source, before, path, sleep)
     log = _wal(source, folder, sleep) if is_store else None
     after = source.place.facts(source.path)
     if after != before:
@@ -234,12 +242,12 @@ def _wal(source: SourceFile, folder: Path, sleep: Sleep) -> Path | None:
     log = source.beside(".wal")
     path = folder / local_name(log.path)
     path.unlink(missing_ok=True)
-    transfer.forget_part(path)
+    ssh.forget_part(path)
     facts = log.place.facts(log.path)
     if facts is None or not facts.size:
         return None
     # It grows while it is copied: the length counts, its beginning is compared afterwards.
-    transfer.fetch_growing_file(log, facts.size, path, sleep)
+    ssh.fetch_growing_file(log, facts.size, path, sleep)
     return path
 
 
@@ -337,7 +345,7 @@ def _chunks(
             skip_reasons["taken before" if facts else f"gone: {name}"] += 1
             continue
         try:
-            transfer.fetch_file(chunk, facts, folder / name, sleep)
+            ssh.fetch_file(chunk, facts, folder / name, sleep)
         except SourceChangedError as error:
             skip_reasons[f"being written: {error.message}"] += 1
             continue

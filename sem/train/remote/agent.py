@@ -18,8 +18,14 @@ from typing import IO, Any
 
 from sem.core import console, files
 from sem.core.errors import SemError
-from sem.core.ssh import HASH, ConnectionCutError, SshHost
-from sem.core.transfer import check_room, copy_over_cuts, retry_after_cuts
+from sem.core.ssh import (
+    HASH,
+    ConnectionCutError,
+    SshHost,
+    check_room,
+    copy_over_cuts,
+    retry_after_cuts,
+)
 from sem.train.remote.far import parcel
 from sem.train.remote.far.disk import HostRefusalError
 from sem.train.remote.far.verbs import ANSWER, STREAM

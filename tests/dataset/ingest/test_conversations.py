@@ -169,7 +169,7 @@ def test_what_is_exported_comes_back_equal(example, form, template):
 
     written = json.loads(json.dumps(conversations.as_conversation(example, spec, form)))
     unfolded = conversations.unfold_conversation(written, {"product": spec}, None)
-    row = importers._named(importers.from_record(unfolded, typed=True))
+    row = importers.name_row(importers.from_record(unfolded, typed=True))
 
     meta = importers.as_object(row.metadata)
     back = Example(

@@ -14,7 +14,7 @@ from chunks import chunk
 from rowmaker import fill, project, row, shops
 from sshd import SSHD, Line, serving
 
-from sem.core import ssh, transfer
+from sem.core import ssh
 from sem.core.errors import SemError
 from sem.dataset.ingest import capture_feed, pull
 from sem.dataset.ingest.importers import ImportOptions
@@ -325,7 +325,7 @@ def test_a_damaged_source_changes_nothing_here(tmp_path, far):
 
 
 def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monkeypatch):
-    real, written = transfer.fetch_file, []
+    real, written = ssh.fetch_file, []
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
@@ -334,7 +334,7 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
             with duckdb.connect(str(far)) as connection:
                 connection.execute("UPDATE examples SET task = 'other' || task")
 
-    monkeypatch.setattr(transfer, "fetch_file", during)
+    monkeypatch.setattr(ssh, "fetch_file", during)
     copied = pull.copy_source(SourceFile(pull.LocalFiles(), str(far)), tmp_path, lambda _: None)
 
     assert len(written) == 2
@@ -342,13 +342,13 @@ def test_a_copy_from_between_two_checkpoints_is_tried_again(tmp_path, far, monke
 
 
 def test_a_file_that_never_stands_still_is_refused(tmp_path, far, monkeypatch):
-    real = transfer.fetch_file
+    real = ssh.fetch_file
 
     def during(source, facts, path, sleep):
         real(source, facts, path, sleep)
         far.write_bytes(far.read_bytes() + b"x")
 
-    monkeypatch.setattr(transfer, "fetch_file", during)
+    monkeypatch.setattr(ssh, "fetch_file", during)
     with pytest.raises(SemError) as caught:
         pull.copy_source(SourceFile(pull.LocalFiles(), str(far)), tmp_path, lambda _: None)
 

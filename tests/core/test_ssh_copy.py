@@ -5,10 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from sem.core import files, transfer
+from sem.core import files, ssh
 from sem.core.errors import SemError
-from sem.core.ssh import ConnectionCutError
-from sem.core.transfer import FileFacts, SourceChangedError
+from sem.core.ssh import ConnectionCutError, FileFacts, SourceChangedError
 
 CONTENT = bytes(range(256)) * 40
 FACTS = FileFacts(len(CONTENT), files.hashlib.sha256(CONTENT).hexdigest())
@@ -35,7 +34,7 @@ class CutSource:
 def fetch(source: CutSource, path, facts: FileFacts = FACTS) -> list[float]:
     """Bring `source` to `path`; return the pauses that were taken."""
     pauses: list[float] = []
-    transfer.fetch_file(source, facts, path, pauses.append)
+    ssh.fetch_file(source, facts, path, pauses.append)
     return pauses
 
 
@@ -51,10 +50,10 @@ def test_a_cut_copy_goes_on_from_its_byte_and_leaves_the_file_alone(tmp_path):
 
 
 def test_a_line_that_stays_cut_is_given_up_and_the_next_call_goes_on(tmp_path):
-    source = CutSource(1_000, *[0] * transfer.CUTS)
+    source = CutSource(1_000, *[0] * ssh.CUTS)
     with pytest.raises(ConnectionCutError, match="the connection was lost"):
         fetch(source, tmp_path / "rows")
-    assert source.offsets == [0, *[1_000] * transfer.CUTS]
+    assert source.offsets == [0, *[1_000] * ssh.CUTS]
     assert not (tmp_path / "rows").exists()
 
     later = CutSource()
@@ -67,7 +66,7 @@ def test_a_line_that_stays_cut_is_given_up_and_the_next_call_goes_on(tmp_path):
 def test_a_part_of_other_content_is_not_continued(tmp_path):
     other = CONTENT[::-1]
     with pytest.raises(ConnectionCutError):
-        fetch(CutSource(1_000, *[0] * transfer.CUTS), tmp_path / "rows")
+        fetch(CutSource(1_000, *[0] * ssh.CUTS), tmp_path / "rows")
 
     source = CutSource(content=other)
     fetch(
@@ -92,8 +91,8 @@ def test_a_file_that_became_another_is_refused_and_the_old_one_stays(tmp_path, c
 
 
 def test_a_copy_that_the_disk_has_no_room_for_is_refused_before_it_starts(tmp_path, monkeypatch):
-    free = transfer.SPARE + FACTS.size - 1
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    free = ssh.SPARE + FACTS.size - 1
+    monkeypatch.setattr(ssh.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     source = CutSource()
 
     with pytest.raises(SemError, match=f"{free:,} bytes are free"):
@@ -107,9 +106,9 @@ def test_an_end_that_sends_nothing_and_says_nothing_is_given_up():
     calls: list[int] = []
 
     with pytest.raises(ConnectionCutError, match="sent nothing"):
-        transfer.copy_over_cuts(lambda: [1], lambda rest: calls.append(1), lambda _: None)
+        ssh.copy_over_cuts(lambda: [1], lambda rest: calls.append(1), lambda _: None)
 
-    assert len(calls) == transfer.CUTS
+    assert len(calls) == ssh.CUTS
 
 
 @pytest.mark.parametrize(("cuts", "patience_s"), [(3, 0.0), (9, 0.05)])
@@ -121,8 +120,8 @@ def test_a_question_is_asked_again_for_so_many_tries_and_so_long(cuts, patience_
             raise left.pop()
         return "answer"
 
-    waits = {"sleep": lambda _: transfer.time.sleep(0.001), "patience_s": patience_s}
-    assert transfer.retry_after_cuts(ask, tries=cuts + 1, **waits) == "answer"
+    waits = {"sleep": lambda _: ssh.time.sleep(0.001), "patience_s": patience_s}
+    assert ssh.retry_after_cuts(ask, tries=cuts + 1, **waits) == "answer"
     left += [CUT] * 1_000_000
     with pytest.raises(ConnectionCutError):
-        transfer.retry_after_cuts(ask, tries=2, **waits)
+        ssh.retry_after_cuts(ask, tries=2, **waits)
