@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.lm.local import model as models
-from sem.lm.local.chat import Chat
 
 Kind = Literal["f16", "q8_0"]
 KINDS: tuple[Kind, ...] = ("f16", "q8_0")
@@ -54,28 +52,32 @@ _CUTS: dict[str, list[dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class _Source:
-    """A model folder as it is written: config, tokenizer.json, how it speaks."""
+    """A model folder as it is written: config, tokenizer.json, the tokenizer as it is used."""
 
     folder: Path
     config: dict[str, Any]
-    tokenizer: dict[str, Any]
-    chat: Chat
+    definition: dict[str, Any]
+    tokenizer: Any
+    end_of_turn: int
 
 
-def write_gguf(folder: Path, target: Path, kind: Kind, name: str) -> None:
+def write_gguf(
+    folder: Path, target: Path, kind: Kind, name: str, tokenizer: Any, end_of_turn: int
+) -> None:
     """Write the model in `folder` (config, safetensors, tokenizer) as `target` of `kind`.
+
+    `tokenizer` is the loaded one with its chat template, `end_of_turn` the id that ends an answer.
 
     Raise SemError, and write nothing, when llama.cpp could not read it as it is.
     """
     import gguf
 
-    from sem.lm.local import chat
-
     source = _Source(
         folder,
-        models.read_config(folder / "config.json"),
+        files.read_object(folder / "config.json"),
         files.read_object(folder / "tokenizer.json"),
-        chat.load_chat(folder),
+        tokenizer,
+        end_of_turn,
     )
     architecture = _architecture(source.config)
     vocabulary = _vocabulary(source)
@@ -161,7 +163,7 @@ class _Vocabulary:
 
 
 def _vocabulary(source: _Source) -> _Vocabulary:
-    content, size = source.tokenizer, source.config["vocab_size"]
+    content, size = source.definition, source.config["vocab_size"]
     model = content["model"]
     if model.get("type") != "BPE":
         raise SemError(
@@ -224,7 +226,7 @@ def _pre_tokenizer(content: dict[str, Any]) -> str:
 
 
 def _add_tokenizer(writer: Any, source: _Source, vocabulary: _Vocabulary) -> None:
-    tokenizer = source.chat.tokenizer
+    tokenizer = source.tokenizer
     writer.add_tokenizer_model(vocabulary.model)
     writer.add_tokenizer_pre(vocabulary.pre or "default")
     writer.add_token_list(vocabulary.tokens)
@@ -238,7 +240,7 @@ def _add_tokenizer(writer: Any, source: _Source, vocabulary: _Vocabulary) -> Non
         writer.add_bos_token_id(tokenizer.bos_token_id)
     # The template writes the first token itself, where there is one.
     writer.add_add_bos_token(False)
-    writer.add_eos_token_id(source.chat.end_of_turn)
+    writer.add_eos_token_id(source.end_of_turn)
     if tokenizer.pad_token_id is not None:
         writer.add_pad_token_id(tokenizer.pad_token_id)
     if tokenizer.unk_token_id is not None:
