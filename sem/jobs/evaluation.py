@@ -193,8 +193,9 @@ def gate_run(
     ]
     title = f"{project.sem}: {baseline} vs {case.run_id}, {split}"
     console.print_table(title, ("check", "verdict", "found", "wanted", "note"), rows)
-    # On a terminal the error says it: both streams are seen there.
-    if not case.verdict.exit_code or not sys.stdout.isatty():
+    # Where a person sees both streams, the error says it.
+    is_seen = sys.stdout.isatty() and sys.stderr.isatty()
+    if not case.verdict.exit_code or not is_seen:
         print(case.verdict.sentence())
     console.print_output_path(path)
     if case.verdict.exit_code == Insufficient.exit_code:

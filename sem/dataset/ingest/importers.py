@@ -210,13 +210,13 @@ class ImportOptions:
 
     # Rows that name none get this one.
     task: str | None = None
-    # Nobody named it: it is the only task of the sem.
-    is_task_assumed: bool = False
     only: tuple[str, ...] = ()
     rename: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     on_conflict: str = "error"
     columns: dict[str, str] = field(default_factory=dict)  # ours: theirs
+    # Nobody named `task`: it is the only one of the sem.
+    is_task_assumed: bool = False
 
 
 @dataclass
