@@ -41,7 +41,7 @@ def create_project(
     else:
         project = new.create_from_template(root, name, template, base)
     projects.set_current_project(root, project.name)
-    following = new.NEXT_COMMAND[template]
+    following = new.NEXT_COMMAND["qa" if from_older else template]
     console.print_note(f"{project.name} is the current project; next: {following}")
     console.print_output_path(project.folder("configs"))
 

@@ -158,7 +158,7 @@ class Stage:
 
     def cancel_there(self) -> None:
         """Begin a run of `shop` on the host, and cancel it behind its first checkpoint."""
-        self.begin_there(epochs=40)
+        self.begin_there(epochs=12)
         self.await_checkpoint(self.root.parent / "sshd" / "sem")
         self.checkout.run("fab -H me@gpu train.cancel --sem shop")
 

@@ -167,10 +167,9 @@ def _import(
         return FeedItem(path, "before", result)
     try:
         if not importers.add_source_rows(project, path, options, result, rejects):
-            error = importers.nothing_usable(project, path, result)
-            return FeedItem(path, "failed", result, error)
-    except SemError as fault:
-        return FeedItem(path, "failed", result, fault)
+            raise importers.nothing_usable(project, path, result)
+    except SemError as error:
+        return FeedItem(path, "failed", result, error)
     # A limit takes a part; a file that changed meanwhile was another one.
     if is_chunk and options.limit is None and files.sha256_file(path) == digest:
         _remember(project, path, digest, options, result, at)
