@@ -210,7 +210,8 @@ def set_optimizer(stage: Stage) -> Scene:
     ]
     files.write_file(stage.root / "golden_set.json", json.dumps(golden))
     judge = stage.lines.enter_context(ChatServer(judges.keeps_intent))
-    model = {"model": "openai/stub", "api_base": judge.url, "price": None}
+    price = {"input_per_million": 0, "output_per_million": 0}
+    model = {"model": "openai/stub", "api_base": judge.url, "price": price}
     files.write_file(
         stage.root / "configs/optimizer/judge.yaml", json.dumps({"calls": {"models": [model]}})
     )
