@@ -118,7 +118,6 @@ def set_readme(stage: Stage) -> Scene:
     return Scene(
         before={"opensem init": stage.leave_checkout},
         after={
-            "opensem init": lambda: stage.shrink_demo(stage.empty),
             "opensem demo.run": stage.enter_checkout,
             "fab sem.new orders --template extraction": write_contract,
             "opensem new rust": stage.shrink_rust,
@@ -129,10 +128,7 @@ def set_readme(stage: Stage) -> Scene:
 
 def set_start(stage: Stage) -> Scene:
     stage.shrink_demo()
-    return Scene(
-        before={"opensem init": stage.leave_checkout},
-        after={"opensem init": lambda: stage.shrink_demo(stage.empty)},
-    )
+    return Scene(before={"opensem init": stage.leave_checkout})
 
 
 def set_tutorial(stage: Stage) -> Scene:

