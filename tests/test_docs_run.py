@@ -53,6 +53,7 @@ NOT_RUN = {
     'pip install "opensem[train]"': f"{NETWORK}; tests/jobs/test_installed.py installs a wheel",
     "vllm serve model --config serve/vllm.yaml": "vLLM needs a GPU or an environment of its own",
     "ollama create orders -f Modelfile": "Ollama is a service that is installed by hand",
+    "ollama run orders": "Ollama is a service that is installed by hand",
     "fab env.weights --name flan-t5-small-titler": NETWORK,
     "fab train.run --processes 16 --ray-address head:6379": "it needs a Ray cluster with 16 GPUs",
     "./scripts/setup_env.sh fab forge.serve": f"{NETWORK} (480 MB); a scripted teacher answers",
@@ -64,6 +65,9 @@ FENCE = re.compile(r"`{3}(\w*)$")
 SHELL = ("", "bash", "sh", "teacher")
 # An indented line may also be a sample of text.
 PROGRAMS = re.compile(r"(?:\./\S+ )?(?:fab|opensem|opensem-cli|hokusai-preview|python|pip) ")
+
+# A comment that names the next command.
+THEN = re.compile(r"# then: (.+)")
 
 
 def read_page(name: str) -> str:
@@ -82,6 +86,7 @@ def page_commands(text: str) -> list[str]:
         elif language in SHELL and line.strip() and not line.startswith("  "):
             # A description may go on in the next line, indented.
             found += commands_of_line(line, re.compile(""))
+            found += THEN.findall(line)
     return found
 
 
@@ -348,10 +353,10 @@ def test_the_commands_of_a_page_run_as_they_are_written(page, stage):
 
 
 def test_a_command_that_is_added_to_a_page_is_run(stage):
-    text = "    fab --list      every job\n\n```\nfab nope.nope   # new\n  more of it\n```\n"
+    text = "    fab --list      every job\n\n```\nfab nope.nope  # then: true\n  more of it\n```\n"
     commands = page_commands(text + "```yaml\nfab: 1\n```\n")
 
-    assert commands == ["fab --list", "fab nope.nope"]
+    assert commands == ["fab --list", "fab nope.nope", "true"]
     with pytest.raises(AssertionError, match="No idea what 'nope.nope' is"):
         follow_commands(commands, Scene(), stage)
 

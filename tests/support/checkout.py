@@ -99,6 +99,7 @@ def make_checkout(root: Path) -> Path:
     _write_script(root / "scripts" / "setup_env.sh", 'exec "$@"')
     bin_folder = root / ".venv" / "bin"
     _write_script(bin_folder / "python", f'exec "{sys.executable}" "$@"')
+    _write_script(bin_folder / "activate", f'PATH="{bin_folder}:$PATH"')
     for name, module in COMMANDS.items():
         # The tests' own environment knows the checkout that they run in, not this one.
         line = f'SEM_TYPED={name} PYTHONPATH="{root}" exec "{sys.executable}" -m {module} "$@"'
