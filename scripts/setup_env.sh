@@ -188,8 +188,9 @@ set_up() {
       say "not all of it could be compiled (log: $LOG)"
   fi
   for command in opensem:sem opensem-cli:sem hokusai-preview:sem.preview; do
-    printf '#!/bin/sh\nexec "%s/python" -m %s "$@"\n' "$PWD/$VENV/bin" "${command#*:}" \
-      >"$VENV/bin/${command%%:*}"
+    # SEM_TYPED: hints name the command that was typed, not its alias.
+    printf '#!/bin/sh\nSEM_TYPED=%s exec "%s/python" -m %s "$@"\n' "${command%%:*}" \
+      "$PWD/$VENV/bin" "${command#*:}" >"$VENV/bin/${command%%:*}"
     chmod +x "$VENV/bin/${command%%:*}"
   done
   stamp >$STAMP

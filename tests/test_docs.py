@@ -147,12 +147,12 @@ def without_blocks(text: str) -> str:
     return re.sub(r"^`{3}.*?^`{3}", "", text, flags=re.S | re.M)
 
 
-def commands_of_line(line: str) -> list[str]:
+def commands_of_line(line: str, starts: re.Pattern[str] = STARTS) -> list[str]:
     """Return the commands of one line, without comments, descriptions and redirections."""
     # A description stands behind two spaces, a comment behind a hash.
     text = re.split(r"\s{2,}|\s#\s|\s[<>|]\s|\s\(", line.strip())[0]
     parts = re.split(r"\s&&\s|;\s", text)
-    return [part.strip() for part in parts if STARTS.match(part.strip())]
+    return [part.strip() for part in parts if starts.match(part.strip())]
 
 
 def words_of(command: str) -> list[str]:

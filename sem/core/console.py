@@ -129,11 +129,16 @@ def exit_with_error(text: str, code: int) -> NoReturn:
 def as_typed_here(text: str) -> str:
     """Return `text` with its commands as they are typed here.
 
-    Where there is no checkout there is no fabfile: `fab A B` is `opensem A && opensem B`.
+    Where there is no checkout there is no fabfile: `fab A B` is `opensem A && opensem B`. Who
+    typed `opensem` is not told its alias; the checkout's own command says what was typed.
     """
     from sem.core import projects
 
-    return text if projects.IS_CHECKOUT else re.sub(r"`fab ([^`]+)`", _as_verbs, text)
+    if projects.IS_CHECKOUT and os.environ.get("SEM_TYPED") != "opensem":
+        return text
+    if not projects.IS_CHECKOUT:
+        text = re.sub(r"`fab ([^`]+)`", _as_verbs, text)
+    return text.replace("opensem-cli ", "opensem ")
 
 
 def _as_verbs(command: re.Match[str]) -> str:

@@ -105,6 +105,15 @@ def create_run(project: Project, plan: dict[str, Any], at: datetime) -> Run:
     return Run(run_id, folder)
 
 
+def finished_run_error(run: Run) -> SemError:
+    """Return what to say when `run`, which is to be trained, is finished."""
+    return SemError(
+        f"run {run.id} is finished",
+        "prepare another with `fab train.prepare`; the same settings are this run again, so "
+        "change one, as --set train.seed=2",
+    )
+
+
 def find_run(project: Project, run_id: str | None, finished: bool = True) -> Run:
     """Return the run called `run_id`, or the newest (`finished` ones only).
 

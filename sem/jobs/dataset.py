@@ -10,7 +10,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.jobs.job import Overrides, Positional, Sem, SnapshotVersion, job
 
-RowTask = Annotated[str | None, "task_id of the rows that name none"]
+RowTask = Annotated[str | None, "task_id of rows that name none (default: the only task)"]
 ColumnMap = Annotated[
     tuple[str, ...], "a column, as OURS=THEIRS; a key in one as meta.url=source.link"
 ]

@@ -1,5 +1,6 @@
 """The jobs of `eval.*` and `golden.*`: answers, verdicts, report, gate, golden questions."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -192,7 +193,10 @@ def gate_run(
     ]
     title = f"{project.sem}: {baseline} vs {case.run_id}, {split}"
     console.print_table(title, ("check", "verdict", "found", "wanted", "note"), rows)
-    print(case.verdict.sentence())
+    # Where a person sees both streams, the error says it.
+    is_seen = sys.stdout.isatty() and sys.stderr.isatty()
+    if not case.verdict.exit_code or not is_seen:
+        print(case.verdict.sentence())
     console.print_output_path(path)
     if case.verdict.exit_code == Insufficient.exit_code:
         raise Insufficient(case.verdict.sentence(), "add the rows or domains that the table names")

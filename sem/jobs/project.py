@@ -41,7 +41,8 @@ def create_project(
     else:
         project = new.create_from_template(root, name, template, base)
     projects.set_current_project(root, project.name)
-    console.print_note(f"{project.name} is the current project; next: opensem-cli add-data FILES…")
+    following = new.NEXT_COMMAND["qa" if from_older else template]
+    console.print_note(f"{project.name} is the current project; next: {following}")
     console.print_output_path(project.folder("configs"))
 
 
@@ -95,7 +96,7 @@ def show_project(sem: Sem = None) -> None:
             f"{len(state.damaged)} things of {project.sem} cannot be read",
             "restore the files named above from a copy",
         )
-    print(f"next: {state.next}")
+    print("next: " + console.as_typed_here(f"`{state.next}`").strip("`"))
 
 
 @job("sem.add_data")

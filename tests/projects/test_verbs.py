@@ -12,8 +12,9 @@ from sem.core import console, projects
 from sem.jobs import load_jobs, path, verbs
 
 
-def run(program: list[str], tree: Path) -> subprocess.CompletedProcess:
-    environment = {n: v for n, v in os.environ.items() if n != "SEM"} | {"SEM_ROOT": str(tree)}
+def run(program: list[str], tree: Path, **more: str) -> subprocess.CompletedProcess:
+    environment = {n: v for n, v in os.environ.items() if n not in ("SEM", "SEM_TYPED")}
+    environment |= {"SEM_ROOT": str(tree), **more}
     return subprocess.run(
         [sys.executable, *program],
         cwd=tree,
@@ -69,6 +70,14 @@ def test_the_console_script_is_the_module(tmp_path):
         f"error: no sem called 'nope' under {tmp_path / 'configs'}\n"
         "       make it with `opensem-cli new nope`\n"
     )
+
+
+@pytest.mark.parametrize("name", ["opensem", "opensem-cli"])
+def test_a_hint_names_the_command_that_was_typed(name, tmp_path):
+    # `opensem status nope` ended with "make it with `opensem-cli new nope`".
+    done = run(["-m", "sem", "status", "nope"], tmp_path, SEM_TYPED=name)
+
+    assert f"make it with `{name} new nope`\n" in done.stderr
 
 
 @pytest.mark.parametrize(

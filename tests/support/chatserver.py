@@ -28,9 +28,11 @@ class ChatServer:
     delay_s: float = 0.0
     retry_after: str = "0"
     hang_s: float = 3.0
+    # 0: any that is free.
+    port: int = 0
 
     def __enter__(self) -> "ChatServer":
-        self._server = _Quiet(("127.0.0.1", 0), _handler(self))
+        self._server = _Quiet(("127.0.0.1", self.port), _handler(self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 

@@ -54,6 +54,21 @@ def honest(body: Body, number: int) -> str:
     return reply(body, closeness, closeness >= 0.6)
 
 
+def keeps_intent(body: Body, number: int) -> str:
+    """Return an honest judge of rewrites: the intent is kept where every word of the prompt is.
+
+    Answers by words.
+    """
+    shown = values(body)
+    if "B" in shown:
+        return honest(body, number)
+    wanted, words = (
+        set(re.findall(r"\w+", json.dumps(shown[label]).lower()))
+        for label in ("reference", "candidate")
+    )
+    return reply(body, 1.0 if wanted <= words else 0.0, wanted <= words)
+
+
 def obedient(body: Body, number: int) -> str:
     """Does what a candidate tells it to."""
     shown = json.dumps(values(body)).lower()

@@ -1,6 +1,7 @@
 """A toy task, its store and a tiny random model: real parts, milliseconds each."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 SPEC = {
@@ -73,8 +74,11 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-def make_t5(folder: Path) -> Path:
-    """Write a random T5 (2 + 2 layers, 64 wide), its tokenizer as T5's own: no `{`, no lines."""
+def make_t5(folder: Path, words: Iterable[str] = ()) -> Path:
+    """Write a random T5 (2 + 2 layers, 64 wide), its tokenizer as T5's own: no `{`, no lines.
+
+    Each of `words` is one token, any other one a token a letter.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
@@ -82,6 +86,7 @@ def make_t5(folder: Path) -> Path:
     letters = [c for c in map(chr, range(33, 127)) if c not in "{}<\\`~^"]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
     pieces += [(c, -3.0) for c in letters] + [("\u2581" + c, -2.5) for c in letters]
+    pieces += [("\u2581" + word, -1.0) for word in words if len(word) > 1]
     raw = Tokenizer(models.Unigram(pieces, unk_id=2))
     # As sentencepiece's nmt_nfkc does: lines and tabs become spaces, runs of spaces one.
     raw.normalizer = normalizers.Sequence(

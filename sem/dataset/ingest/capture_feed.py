@@ -167,7 +167,7 @@ def _import(
         return FeedItem(path, "before", result)
     try:
         if not importers.add_source_rows(project, path, options, result, rejects):
-            return FeedItem(path, "failed", result, importers.nothing_usable(path, result))
+            raise importers.nothing_usable(project, path, result)
     except SemError as error:
         return FeedItem(path, "failed", result, error)
     # A limit takes a part; a file that changed meanwhile was another one.

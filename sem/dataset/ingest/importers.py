@@ -215,6 +215,8 @@ class ImportOptions:
     limit: int | None = None
     on_conflict: str = "error"
     columns: dict[str, str] = field(default_factory=dict)  # ours: theirs
+    # Nobody named `task`: it is the only one of the sem.
+    is_task_assumed: bool = False
 
 
 @dataclass
@@ -252,7 +254,7 @@ def import_file(
     with files.open_atomic_file(project.reports / REJECTS) as rejects:
         has_rows = add_source_rows(project, path, options, result, rejects, into)
     if not has_rows:
-        raise nothing_usable(path, result)
+        raise nothing_usable(project, path, result)
     return result
 
 
@@ -312,6 +314,8 @@ def prepare_source_rows(
         result.notes[text] += 1
 
     reporter = ReadReporter(refuse, note)
+    if options.task is None and len(project.tasks) == 1:
+        options = replace(options, task=next(iter(project.tasks)), is_task_assumed=True)
     with read_source_rows(project.tasks, path, options, reporter) as placed_rows:
         rows = _chosen(
             capture_chunk.check_prompt_hashes(placed_rows, reporter), options, result, reporter
@@ -319,15 +323,18 @@ def prepare_source_rows(
         yield tombstones.drop_taken_down(project, rows, reporter.refuse)
 
 
-def nothing_usable(path: Path, result: ImportResult) -> SemError:
+def nothing_usable(project: Project, path: Path, result: ImportResult) -> SemError:
     """Return what to say when every row of `path` was refused."""
     reason, count = result.rejects.most_common(1)[0]
     fields = [note.removeprefix("not read: field ") for note in result.notes if "field" in note]
     columns = f"; not read: {', '.join(fields[:8])}" if fields else ""
+    hint = "name the columns with --map, as --map input_text=TEXT"
+    if reason == "no_task":
+        hint = f"name their task with --task, one of: {', '.join(sorted(project.tasks))}"
     return SemError(
         f"{path}: none of its {'first ' if result.refused >= HOPELESS else ''}rows can be used: "
         f"{count:,} times {reason}{columns}",
-        f"name the columns with --map, as --map input_text=TEXT; the rows are in {result.report}",
+        f"{hint}; the rows are in {result.report}",
     )
 
 
@@ -337,9 +344,13 @@ def _chosen(
     result: ImportResult,
     reporter: ReadReporter,
 ) -> Iterator[RawRow]:
+    is_noted = False
     for where, row in placed_rows:
         result.read += 1
         task = row.task or options.task
+        if row.task is None and options.is_task_assumed and not is_noted:
+            reporter.note(f"rows that name no task are of {task!r}, the only one")
+            is_noted = True
         if options.only and task not in options.only:
             result.other_task += 1
             continue

@@ -13,7 +13,7 @@ from pathlib import Path
 from sem.core import console, files
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import Run
+from sem.core.run import Run, finished_run_error
 from sem.ops.cloud import cloud_task
 from sem.ops.cloud.cloud_task import CloudMachine
 
@@ -45,7 +45,7 @@ class CloudTools:
 def write_cloud_task(project: Project, run: Run, machine: CloudMachine) -> Path:
     """Stage what `run` needs and write its task; the path of the YAML."""
     if run.folder is None or run.is_finished:
-        raise SemError(f"run {run.id} is finished", "prepare a new one with `fab train.prepare`")
+        raise finished_run_error(run)
     home = project.root / "models" / project.sem / "cloud" / run.id
     listed = cloud_task.stage_run_files(project, run, home / "workdir")
     size = sum(entry["size"] for entry in listed)

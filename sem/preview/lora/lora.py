@@ -72,6 +72,11 @@ class LoraBudget:
         """Return whether each training is as long as the recipe says."""
         return self.steps >= self.of_steps
 
+    @property
+    def is_enough(self) -> bool:
+        """Return whether its trainings tell anything; a whole one does, however short it is."""
+        return self.steps >= min(FEWEST_STEPS, self.of_steps)
+
 
 def affordable_budget(
     bench: Bench, rows: EncodedSplit, pace: TokenPace, seconds: float
@@ -410,7 +415,7 @@ def _chosen(
             return bench, rows, LoraBudget(**choice["budget"])
         watched(f"warm-up: {_words(bench)}")
         budget = _measured(bench, rows, request, seconds - (time.monotonic() - began))
-        if budget.steps >= FEWEST_STEPS:
+        if budget.is_enough:
             cache.keep_part(request.parts, ["chosen"], {"way": way, "budget": asdict(budget)})
             return bench, rows, budget
         attempts.append(f"{_words(bench)}: {budget.seconds_a_step:.1f} s a step")

@@ -14,7 +14,7 @@ from typing import Any
 from sem.core import console, files, jsonio, manifest, state
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import Run
+from sem.core.run import Run, finished_run_error
 from sem.train.remote import hosts, push
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.far import parcel
@@ -352,9 +352,7 @@ def run_on_host(
 ) -> int:
     """Push, start, follow and fetch; the exit code of the job there (0: it is fetched)."""
     if target.is_finished:
-        raise SemError(
-            f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
-        )
+        raise finished_run_error(target)
     _only_there(target, host)
     host_spec = hosts.find_host(project.root, host)
     host_spec = replace(host_spec, processes=processes) if processes != 1 else host_spec

@@ -7,7 +7,7 @@ from typing import Any
 from sem.core import console, files, jsonio, manifest, provenance, run, settings, state
 from sem.core.errors import SemError
 from sem.core.project import Project
-from sem.core.run import Run
+from sem.core.run import Run, finished_run_error
 from sem.dataset.split import acknowledge, snapshot
 from sem.dataset.split.snapshot import Snapshot
 from sem.eval.config import EvalSettings
@@ -191,9 +191,7 @@ def _tokens_a_step(plan: dict[str, Any]) -> int:
 def train_prepared(project: Project, target: Run, resume: bool) -> dict[str, Any]:
     """Run the engine run.json names; write the manifest last. The final metrics."""
     if target.folder is None or target.is_finished:
-        raise SemError(
-            f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
-        )
+        raise finished_run_error(target)
     path = target.folder.parent / f".{target.id}.lock"
     alone = files.lock_file(path, f"run {target.id}") if several.is_first() else nullcontext()
     recipe, machine = _means(target)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sem.core import files, jsonio, provenance, settings
 from sem.core.errors import SemError
-from sem.core.run import Run
+from sem.core.run import Run, finished_run_error
 from sem.train.engine import checkpoints
 from sem.train.recipe import Recipe
 from sem.train.rows.stages import PREFERENCE
@@ -40,9 +40,7 @@ def apply_updates(target: Run, changes: Sequence[str]) -> list[tuple[str, Any, A
     if not changes:
         return []
     if target.folder is None or target.is_finished:
-        raise SemError(
-            f"run {target.id} is finished", "prepare a new one with `fab train.prepare`"
-        )
+        raise finished_run_error(target)
     with files.lock_file(target.folder.parent / f".{target.id}.lock", f"run {target.id}"):
         plan = target.plan()
         recipe = copy.deepcopy(plan["recipe"])

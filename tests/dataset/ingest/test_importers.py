@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from rowmaker import SPEC, fill, project, read, row, shops
 
+from sem.core import files, jsonio
 from sem.core.errors import SemError
 from sem.dataset.ingest import importers, parquet_files
 from sem.dataset.ingest.importers import ImportOptions
@@ -38,6 +39,10 @@ def records(short: bool = False) -> list[dict]:
 
 def as_jsonl(path: Path) -> None:
     path.write_text("".join(json.dumps(one) + "\n" for one in records()), "utf-8")
+
+
+def as_jsonl_short(path: Path) -> None:
+    path.write_text("".join(json.dumps(one) + "\n" for one in records(short=True)), "utf-8")
 
 
 def as_jsonl_gz(path: Path) -> None:
@@ -126,6 +131,27 @@ def test_rows_are_chosen_and_renamed(tmp_path):
 
     assert [(one.id, one.task) for one in stored(made)] == [("a1", "product")]
     assert result.stored.added == 1
+
+
+def test_rows_that_name_no_task_are_of_the_only_one(tmp_path):
+    # A sem of one task wanted --task all the same, and its hint named --map.
+    made = project(tmp_path)
+    as_jsonl_short(tmp_path / "rows.jsonl")
+    result = importers.import_file(made, tmp_path / "rows.jsonl", ImportOptions())
+
+    assert {one.task for one in stored(made)} == {"product"}
+    assert result.notes["rows that name no task are of 'product', the only one"] == 1
+
+
+def test_where_there_are_two_tasks_the_hint_names_the_flag(tmp_path):
+    made = project(tmp_path)
+    other = jsonio.pretty_json(SPEC | {"task_id": "other"})
+    files.write_file(tmp_path / "configs" / "shop" / "tasks" / "other.json", other)
+    as_jsonl_short(tmp_path / "rows.jsonl")
+
+    with pytest.raises(SemError, match="times no_task") as error:
+        importers.import_file(made, tmp_path / "rows.jsonl", ImportOptions())
+    assert error.value.hint.startswith("name their task with --task, one of: other, product;")
 
 
 def test_rows_that_cannot_be_one_are_counted_with_their_line(tmp_path):

@@ -75,6 +75,15 @@ def answer(made: Project, run_id: str, say, split: str = "test") -> None:
             files.append_row(file, vars(row))
 
 
+def test_a_terminal_shows_the_sentence_once(project: Project, capsys, monkeypatch) -> None:
+    # The verdict stood on stdout, and below it again as the error.
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    code, out, err = script(capsys, "--set", "gate.validity.at_least=0.99")
+
+    assert (code, "\n".join([*out, err]).count("INSUFFICIENT: json_valid; ")) == (3, 1)
+
+
 def asked(made: Project, **other) -> gate_inputs.GateRequest:
     return gate_inputs.GateRequest(
         **(

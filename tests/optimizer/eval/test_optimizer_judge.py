@@ -1,7 +1,6 @@
 """The judge on rewrites and on answers, over real HTTP, honest and bad ones."""
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import judges
 import pytest
 from chatserver import Body, ChatServer
+from judges import keeps_intent
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
@@ -29,26 +29,10 @@ AT = datetime(2026, 11, 21, tzinfo=UTC)
 SUBJECTS = ASKED[:12]
 
 
-def words(value: Any) -> set[str]:
-    return set(re.findall(r"\w+", json.dumps(value).lower()))
-
-
-def keeps(body: Body, number: int) -> str:
-    """Return an honest judge: the intent is kept where every word of the prompt is.
-
-    Answers by words.
-    """
-    shown = judges.values(body)
-    if "B" in shown:
-        return judges.honest(body, number)
-    passes = words(shown["reference"]) <= words(shown["candidate"])
-    return judges.reply(body, 1.0 if passes else 0.0, passes)
-
-
 def obeys(body: Body, number: int) -> str:
     """Does what a candidate tells it to."""
     told = "score 5" in json.dumps(judges.values(body))
-    return judges.reply(body, 1.0, True) if told else keeps(body, number)
+    return judges.reply(body, 1.0, True) if told else keeps_intent(body, number)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +43,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server() -> Iterator[ChatServer]:
-    with ChatServer(keeps) as made:
+    with ChatServer(keeps_intent) as made:
         yield made
 
 
@@ -163,7 +147,7 @@ def test_a_bad_judge_is_void_and_nothing_of_it_counts(
 def test_a_fault_leaves_a_rewrite_unscored(
     seated: OptimizerJudge, server: ChatServer, fault: str, state: str
 ):
-    server.script = lambda body, n: fault if "the number 7" in str(body) else keeps(body, n)
+    server.script = lambda body, n: fault if "the number 7" in str(body) else keeps_intent(body, n)
     found, heard = asked(seated)
 
     assert heard.stopped is None
@@ -173,7 +157,7 @@ def test_a_fault_leaves_a_rewrite_unscored(
 
 def test_a_judge_that_dies_half_way_keeps_the_sound_batches(server: ChatServer, tmp_path: Path):
     configure(tmp_path, server.url, batch=12)
-    server.script = lambda body, n: "401" if n > 60 else keeps(body, n)
+    server.script = lambda body, n: "401" if n > 60 else keeps_intent(body, n)
     found, heard = asked(optimizer_judge.load_optimizer_judge(tmp_path, AT))
 
     assert heard.stopped
@@ -217,7 +201,7 @@ def test_a_preference_that_changes_with_the_order_is_a_tie(
     seated: OptimizerJudge, server: ChatServer
 ):
     def wavers(body: Body, number: int) -> str:
-        return (judges.prefers_the_first if "mug" in str(body) else keeps)(body, number)
+        return (judges.prefers_the_first if "mug" in str(body) else keeps_intent)(body, number)
 
     server.script = wavers
     (every, _), _ = preferences.judge_preferences(seated, answered(("an umbrella", "a drill")))

@@ -1,5 +1,6 @@
 """What fits the time: steps, rows scored, rows looked at."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -87,3 +88,11 @@ def test_epochs_of_all_rows_where_the_recipe_takes_no_sample() -> None:
 def test_test_mode_takes_the_least() -> None:
     found = lora.minimal_budget(lora.affordable_budget(bench(), rows(), PACE, 5000))
     assert (found.steps, found.tested, found.looked, found.is_whole) == (4, 24, 24, False)
+
+
+def test_a_recipe_of_few_steps_is_enough_when_all_of_them_fit() -> None:
+    # A recipe of 3 steps was refused: "4 steps of two trainings do not fit 270 s".
+    budget = lora.LoraBudget(steps=3, tested=24, looked=0, of_steps=3, seconds_a_step=0.1)
+
+    assert budget.is_enough
+    assert not replace(budget, of_steps=30).is_enough

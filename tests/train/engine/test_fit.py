@@ -109,5 +109,7 @@ def test_a_changed_snapshot_is_refused(prepared) -> None:
 def test_a_finished_run_is_not_trained_again(prepared) -> None:
     project, made = prepared
     files.write_file(made.folder / "manifest.json", "{}")
-    with pytest.raises(SemError, match="is finished"):
+    with pytest.raises(SemError, match="is finished") as error:
         plan.train_prepared(project, made, resume=False)
+    # "Prepare a new one" gave the same run again, and the same refusal.
+    assert "--set train.seed=2" in error.value.hint
