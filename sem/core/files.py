@@ -71,7 +71,7 @@ def open_atomic_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     sync_path(path.parent)
 
 
-def place_file(source: Path, target: Path) -> None:
+def move_into_place(source: Path, target: Path) -> None:
     """Give the whole file `source` the name `target` in one step that survives a power cut."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sync_path(source)

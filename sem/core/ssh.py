@@ -321,17 +321,17 @@ def fetch_file(
         files.write_file(note, jsonio.pretty_json(origin))
     _fill(part, source, facts.size, sleep)
     if files.sha256_file(part) != facts.sha256:
-        forget_part(path)
+        drop_partial_copy(path)
         raise SourceChangedError(f"{source} was written while it was copied", "copy it again")
-    files.place_file(part, path)
+    files.move_into_place(part, path)
     note.unlink()
 
 
 def fetch_growing_file(source: FileSource, size: int, path: Path, sleep: Sleep) -> None:
     """Bring the first `size` bytes of `source`, which may grow meanwhile, to `path`."""
-    forget_part(path)
+    drop_partial_copy(path)
     _fill(_part(path), source, size, sleep)
-    files.place_file(_part(path), path)
+    files.move_into_place(_part(path), path)
 
 
 def _fill(part: Path, source: FileSource, size: int, sleep: Sleep) -> None:
@@ -362,7 +362,7 @@ def check_room(folder: Path, size: int) -> None:
         )
 
 
-def forget_part(path: Path) -> None:
+def drop_partial_copy(path: Path) -> None:
     """Remove the partial file of `path`."""
     _part(path).unlink(missing_ok=True)
     _note(path).unlink(missing_ok=True)

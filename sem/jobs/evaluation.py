@@ -147,7 +147,7 @@ def report_run(
     hard = backlog.backlog_rows(reading.compared.after, run_id, split)
     backlog.update_backlog(project, hard, split)
     title = f"{project.sem}: {baseline} vs {run_id}, {split}, n = {scores['tuned']['n']}"
-    console.print_table(title, report.report_columns(scores), report.report_table(scores))
+    console.print_table(title, report.report_columns(scores), report.metric_rows(scores))
     console.print_table(
         "by field (tuned)", report.field_columns(scores), report.field_rows(scores)
     )

@@ -252,6 +252,6 @@ def _show_scores(project: Project, path: Any) -> None:
 
     scores: Any = state.read_state_file(path, state.Scores)
     title = f"{project.sem}: baseline vs tuned, n = {scores['tuned']['n']} unseen examples"
-    console.print_table(title, report.report_columns(scores), report.report_table(scores))
+    console.print_table(title, report.report_columns(scores), report.metric_rows(scores))
     print(scores["verdict"])
     print(scores["rivals"]["sentence"])

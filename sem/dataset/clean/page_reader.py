@@ -21,7 +21,7 @@ class PageReader:
         setup = {"plan": plan.as_json()}
         self._free: SimpleQueue[sandbox.Worker] = SimpleQueue()
         self._workers = [
-            sandbox.Worker(prepare_pages, setup, limits, "page") for _ in range(max(1, workers))
+            sandbox.Worker(load_page_reader, setup, limits, "page") for _ in range(max(1, workers))
         ]
         for worker in self._workers:
             self._free.put(worker)
@@ -53,7 +53,7 @@ class PageReader:
         return ReadPage(**answer)
 
 
-def prepare_pages(setup: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def load_page_reader(setup: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return what reads a page by the plan in `setup`. Runs in a worker."""
     plan = plan_of(setup["plan"])
     cleaner = RowCleaner(plan, lambda: sandbox.set_timers(plan.clean.deadline_s))

@@ -27,7 +27,7 @@ class Pool:
         limits = sandbox.JobLimits(clean.deadline_s, clean.memory_mib)
         setup = {"plan": plan.as_json()}
         self._workers = [
-            sandbox.Worker(prepare_rows, setup, limits, "page")
+            sandbox.Worker(load_row_cleaner, setup, limits, "page")
             for _ in range(max(1, clean.workers))
         ]
 
@@ -96,7 +96,7 @@ def _received(rows: Rows, worker: sandbox.Worker) -> list[CleanedRow]:
     return outcomes
 
 
-def prepare_rows(setup: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def load_row_cleaner(setup: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return what cleans a batch by the plan in `setup`. Runs in a worker."""
     plan = plan_of(setup["plan"])
     cleaner = RowCleaner(plan, lambda: sandbox.set_timers(plan.clean.deadline_s))

@@ -46,7 +46,7 @@ def write_demo_rows(path: Path, rows: Sequence[RawRow]) -> Path:
     ):
         fresh = Path(folder) / path.name
         store.append_store_rows(fresh, rows)
-        files.place_file(fresh, path)
+        files.move_into_place(fresh, path)
     return path
 
 

@@ -242,7 +242,7 @@ def _wal(source: SourceFile, folder: Path, sleep: Sleep) -> Path | None:
     log = source.beside(".wal")
     path = folder / local_name(log.path)
     path.unlink(missing_ok=True)
-    ssh.forget_part(path)
+    ssh.drop_partial_copy(path)
     facts = log.place.facts(log.path)
     if facts is None or not facts.size:
         return None
@@ -370,7 +370,7 @@ def _replace(project: Project, copied: Path, options: ImportOptions) -> PullResu
     with files.lock_file(place.with_name(f"{place.name}.lock"), str(place)):
         result = importers.import_file(project, copied, options, into=fresh)
         lost = len(_ids(place) - _ids(fresh)) if place.exists() else 0
-        files.place_file(fresh, place)
+        files.move_into_place(fresh, place)
     # Its chunks are not in this store: the next import takes them again.
     (place.parent / feed.LEDGER).unlink(missing_ok=True)
     return PullResult(feed.Feed([feed.FeedItem(copied, "taken", result)], result.notes), lost=lost)

@@ -100,7 +100,7 @@ def redact_new_page(
     What a model learnt to copy as `[EMAIL_1]` it says as `[EMAIL_1]`: whoever reads its answer
     puts the value back. A kind that rejects rows is redacted; `policy.slots` are of references.
     """
-    kinds = {kind: "redact" for kind in KINDS if getattr(policy, kind) != "keep"}
+    kinds: dict[str, Any] = {k: "redact" for k in KINDS if getattr(policy, k) != "keep"}
     if not kinds:
         return text, {}
     page_hints = {name: str(value or "") for name, value in (hints or {}).items()}

@@ -234,7 +234,7 @@ def publish_part(temporary: Path, path: Path) -> None:
         raise SemError(f"{path} already exists", "move it away, then run again")
     os.chmod(temporary, 0o444)
     # Under the lock of this project's snapshots.
-    files.place_file(temporary, path)
+    files.move_into_place(temporary, path)
 
 
 def write_new(path: Path, content: bytes) -> None:

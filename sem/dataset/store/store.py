@@ -265,7 +265,7 @@ def append_store_rows(path: Path, rows: Iterable[RawRow], on_conflict: str = "er
         finally:
             connection.close()
         if place != path:
-            files.place_file(place, path)
+            files.move_into_place(place, path)
         return appended
 
 

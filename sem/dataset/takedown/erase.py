@@ -43,7 +43,7 @@ def erase_rows(path: Path, names: Collection[str]) -> int:
                 f"{path}: not rewritten: {' '.join(str(error).split())[:200]}",
                 "the old file is whole; free space, then run the same command again",
             ) from error
-        files.place_file(fresh, path)
+        files.move_into_place(fresh, path)
         store.remove_store_leftovers(path)
     return count
 

@@ -118,7 +118,7 @@ def report_columns(scores: dict[str, Any]) -> tuple[str, ...]:
     return (*first, "strong") if scores["strong"] else first
 
 
-def report_table(scores: dict[str, Any]) -> list[tuple[str, ...]]:
+def metric_rows(scores: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the rows of `columns`.
 
     Each holds a metric, baseline, tuned and the difference [95 % interval], for every report.
@@ -184,12 +184,12 @@ def write_report(folder: Path, scores: dict[str, Any]) -> Path:
     return files.write_file(folder / "report.md", report_markdown(scores))
 
 
-def report_tables(
+def list_report_tables(
     scores: dict[str, Any],
 ) -> dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]:
     """Return the columns and rows of each table of the report by its title."""
     return {
-        "Result": (report_columns(scores), report_table(scores)),
+        "Result": (report_columns(scores), metric_rows(scores)),
         "By field": (field_columns(scores), field_rows(scores)),
         "By task": (GROUP_COLUMNS, group_rows(scores["tasks"])),
         "By page type and language": (GROUP_COLUMNS, group_rows(scores["strata"])),
@@ -200,7 +200,9 @@ def report_tables(
 
 def report_markdown(scores: dict[str, Any]) -> str:
     """Return the report for a person to read."""
-    result, *sections = (_section(title, *table) for title, table in report_tables(scores).items())
+    result, *sections = (
+        _section(title, *table) for title, table in list_report_tables(scores).items()
+    )
     parts = [
         f"# {escape_markdown_cell(scores['sem'])}: "
         f"{escape_markdown_cell(scores['tuned']['run'])} against "

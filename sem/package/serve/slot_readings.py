@@ -100,7 +100,7 @@ def mean_probabilities(
     return means
 
 
-def read_slots(
+def read_answer_slots(
     text: str,
     value: Any,
     spec: TaskSpec,

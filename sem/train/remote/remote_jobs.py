@@ -129,7 +129,7 @@ def _compare(path: Path | None, name: str, expected_sha256: str) -> None:
 def _move(folder: Path, staging: Path, names: list[str]) -> None:
     """Give every file its place in one step each, manifest.json last."""
     for name in sorted(names, key=lambda name: (name == manifest.NAME, name)):
-        files.place_file(staging / name, folder / name)
+        files.move_into_place(staging / name, folder / name)
     shutil.rmtree(staging)
 
 

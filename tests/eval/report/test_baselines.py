@@ -89,7 +89,7 @@ def test_every_report_has_both_columns_and_says_how_to_make_the_missing_one(proj
     shown = report_page.report_html(found, reading)
 
     assert report.report_columns(found)[4:6] == ("constant", "base, constrained")
-    assert all(len(row) == len(report.report_columns(found)) for row in report.report_table(found))
+    assert all(len(row) == len(report.report_columns(found)) for row in report.metric_rows(found))
     assert all(len(row) == len(report.field_columns(found)) for row in report.field_rows(found))
     assert found["rivals"]["base, constrained"] is None
     assert found["rivals"]["constant"]["accuracy"] < 0.5

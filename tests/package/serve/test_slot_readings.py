@@ -85,7 +85,7 @@ def test_the_confidence_of_a_slot_is_the_mean_over_its_own_tokens() -> None:
     text = '{"price":12.5,"title":"Mug"}'
     # {"price":|12|.5|,"title":|"Mu|g"|}
     ends, probabilities = (9, 11, 13, 22, 25, 27, 28), (1.0, 0.5, 0.7, 1.0, 0.2, 0.6, 1.0)
-    readings = slot_readings.read_slots(
+    readings = slot_readings.read_answer_slots(
         text, json.loads(text), SPEC, "Mug 12,50", ends, probabilities
     )
 
@@ -98,12 +98,12 @@ def test_the_confidence_of_a_slot_is_the_mean_over_its_own_tokens() -> None:
 
 def test_a_token_across_two_values_counts_for_both() -> None:
     text = "[1,2]"
-    readings = slot_readings.read_slots(text, [1, 2], SPEC, "", (1, 4, 5), (1.0, 0.5, 1.0))
+    readings = slot_readings.read_answer_slots(text, [1, 2], SPEC, "", (1, 4, 5), (1.0, 0.5, 1.0))
 
     assert [reading.confidence for reading in readings] == [0.5, 0.5]
 
 
 def test_without_probabilities_no_confidence_is_told() -> None:
-    (reading,) = slot_readings.read_slots('{"price":1}', {"price": 1}, SPEC, "1")
+    (reading,) = slot_readings.read_answer_slots('{"price":1}', {"price": 1}, SPEC, "1")
 
     assert reading.as_json() == {"value": 1, "confidence": None, "grounded": True}
