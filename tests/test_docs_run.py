@@ -112,6 +112,9 @@ def set_readme(stage: Stage) -> Scene:
     stage.shrink_demo()
     write_orders(stage.root / "orders.csv")
     write_book(stage.root)
+    files.write_file(stage.root / "mail.txt", "Please send 9 x notebook by 9 Feb 2026.")
+    mails = [{"id": f"m{n}", "text": f"Please send {n} x blue ink."} for n in range(3)]
+    files.write_rows(stage.root / "mails.jsonl", mails)
 
     def write_contract() -> None:
         spec = readme_block("yaml", "Your own CSV")
