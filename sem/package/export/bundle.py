@@ -89,7 +89,13 @@ def build_package(project: Project, target: Run, requested: Sequence[str]) -> Pa
     with files.lock_file(project.packages / f".{target.id}.lock", f"package {target.id}"):
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        _fill(project, target, building, report, served, target_names)
+        try:
+            _fill(project, target, building, report, served, target_names)
+        except SemError:
+            shutil.rmtree(building, ignore_errors=True)
+            # A takedown that came in between withdraws what is read here: it is the reason.
+            run.refuse_tainted(target.folder, f"run {target.id}")
+            raise
         _publish(project, target, building, folder)
     return folder
 

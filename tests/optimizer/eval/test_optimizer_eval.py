@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from chatserver import Body, ChatServer
+from judges import keeps_intent
 from paths import ROOT
 from rewriters import make_optimizer
 from toy import make_t5
@@ -17,7 +18,7 @@ from sem.lm.api import client as client_module
 from sem.optimizer.data import optimizer_data
 from sem.optimizer.data.pairs import PromptPair
 from sem.optimizer.eval import trial
-from tests.optimizer.eval.test_optimizer_judge import AT, configure, keeps
+from tests.optimizer.eval.test_optimizer_judge import AT, configure
 
 MINILM = ROOT / "models" / "base" / "all-minilm-l6-v2"
 # Of a real prompt and its answer.
@@ -59,7 +60,7 @@ def root(master: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def says(body: Body, number: int) -> str:
     """Return a judge where it is asked as one, else somebody who knows about kumquats."""
     shown = body["messages"][-1]["content"]
-    return keeps(body, number) if "===== DATA" in shown else f"{SECRET} {len(shown)}"
+    return keeps_intent(body, number) if "===== DATA" in shown else f"{SECRET} {len(shown)}"
 
 
 def test_every_section_is_written_and_no_real_prompt_is_printed(
