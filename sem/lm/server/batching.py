@@ -99,7 +99,6 @@ class BatchQueue(Generic[Item, Answer]):
             ]
             self._waiting += entries
             self._changed.notify()
-        self._metrics.accepted.inc(len(entries))
         return [entry.answer for entry in entries]
 
     async def wait(

@@ -154,7 +154,9 @@ class Service:
                     limit=network.rewriter.limit,
                 )
             self.metrics.tokens.labels("in").inc(count)
-        return self.queue.enter(prompts, Decoding(length, temperature, 1), on_token)
+        answers = self.queue.enter(prompts, Decoding(length, temperature, 1), on_token)
+        self.metrics.accepted.inc(len(answers))
+        return answers
 
     def _counted(self, network: Network, prompts: Sequence[str]) -> list[int]:
         return [network.rewriter.count(prompt) for prompt in prompts]
