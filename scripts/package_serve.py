@@ -3,4 +3,4 @@
 from _run import run_job
 
 if __name__ == "__main__":
-    run_job("package.ask")
+    run_job("package.serve")

@@ -198,8 +198,8 @@ def serve_package(
     captures = CaptureFolder(capture, folder.name, settings) if capture else None
     # Before the model is loaded: a port that is taken is said at once.
     listener = process.open_listener(settings)
-    expert = Expert.load(folder, engine)
     process.prepare_process()
+    expert = Expert.load(folder, engine)
     service = ExpertService(expert, settings, folder.name, captures)
     report_address(process.listener_url(listener))
     process.run_until_ended(build_expert_app(service, keys), settings, listener)

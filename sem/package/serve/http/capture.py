@@ -9,6 +9,7 @@ hides them later, as in every import.
 import errno
 import logging
 import os
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -90,6 +91,8 @@ def capture_row(
         "slot_confidence": confidences,
     }
     row = {
+        # Not of the content: a page may come twice, and one id with two times is a conflict.
+        "id": f"capture-{uuid.uuid4().hex}",
         "task": extraction.task,
         "page_type": question.page_type,
         "input_text": question.page,
