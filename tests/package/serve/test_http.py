@@ -5,6 +5,7 @@ import socket
 import openai
 import pytest
 from experts import GatedExpert, ServedExpert, wait_for
+from paths import ROOT
 
 from sem import Expert
 from sem.core import jsonio
@@ -114,6 +115,14 @@ def test_every_reason_has_a_status_and_no_bad_page_is_a_fault_of_the_server() ->
         "engine_failed",
     }
     assert services.STATUSES.keys() <= experts.REASONS.keys()
+
+
+def test_the_page_on_asking_lists_every_reason_with_its_status() -> None:
+    text = (ROOT / "docs" / "asking.md").read_text("utf-8")
+    for reason, words in experts.REASONS.items():
+        status = services.STATUSES.get(reason, services.PAGE_AT_FAULT)
+
+        assert f"| `{reason}` | {status} | {words} |" in text
 
 
 BODIES = {
