@@ -27,7 +27,7 @@ class HttpSettings:
         ("max_connections", 8, 10_000),
         ("timeout_s", 0.1, 600),
         ("read_timeout_s", 0.1, 600),
-        ("drain_s", 1, 3_600),
+        ("drain_s", 1, 600),
     )
 
     # Another address: other machines can ask, and a key must be set.

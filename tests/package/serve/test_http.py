@@ -157,10 +157,18 @@ def test_json_that_is_not_called_json_is_refused(served) -> None:
     assert (reply.status_code, reply.json()["reason"]) == (415, "not_json")
 
 
-def test_50_mb_are_refused_before_they_are_read(served) -> None:
+CHUNK = b"%x\r\n%s\r\n" % (1 << 20, b"x" * (1 << 20))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 50000000\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n" + 17 * CHUNK],
+    ids=["declared", "chunked"],
+)
+def test_50_mb_are_refused_before_they_are_read_whole(served, body) -> None:
     head = b"POST /v1/extract HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", served.port), 10) as connection:
-        connection.sendall(head + b"Content-Length: 50000000\r\n\r\nx")
+        connection.sendall(head + body)
         reply = b""
         while part := connection.recv(65_536):
             reply += part

@@ -8,7 +8,7 @@ answer and cannot be honoured is refused; nothing of that kind is silently ignor
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from sem.core import jsonio
@@ -125,9 +125,9 @@ def completion_json(extraction: Extraction, request_id: str) -> dict[str, Any]:
     }
 
 
-def completion_events(
+async def completion_events(
     extraction: Extraction, request_id: str, with_usage: bool
-) -> Iterator[bytes]:
+) -> AsyncIterator[bytes]:
     """Yield `extraction` as the server-sent events of a streamed chat completion.
 
     The answer was checked as a whole before: what breaks the schema is never sent in part.
