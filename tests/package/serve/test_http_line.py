@@ -148,6 +148,31 @@ def test_a_page_that_breaks_the_engine_costs_its_neighbours_nothing(serve, gated
     assert "secret" not in replies[2].text
 
 
+def test_an_engine_without_room_for_a_batch_answers_its_pages_alone(
+    serve, gated, expert, monkeypatch
+) -> None:
+    # Out of memory over four pages together, each of which has room alone.
+    generate = expert.engine.generate
+
+    def generate_few(prompts):
+        if len(prompts) > 1:
+            raise MemoryError
+        return generate(prompts)
+
+    monkeypatch.setattr(expert.engine, "generate", generate_few)
+    served = serve(max_batch=4)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(ask, served, "first")
+        assert gated.entered.wait(10)
+        waiting = [pool.submit(ask, served, f"w{number}") for number in range(3)]
+        wait_for(lambda: len(served.service.line) == 3)
+        gated.gate.set()
+        replies = [future.result() for future in (first, *waiting)]
+
+    assert [reply.status_code for reply in replies] == [200] * 4
+    assert [len(batch) for batch in gated.batches] == [1, 3, 1, 1, 1]
+
+
 def test_ending_answers_what_was_accepted_and_takes_nothing_new(serve, gated) -> None:
     served = serve(max_batch=2)
     with ThreadPoolExecutor(8) as pool:

@@ -124,22 +124,27 @@ class ExpertService:
         return extractions
 
     def _extracted(self, questions: Sequence[PageQuestion]) -> list[Extraction]:
+        """Return an extraction of each of `questions`; where the engine fails, of each alone."""
         try:
-            return self.expert.extract_many(questions)
+            extractions = self.expert.extract_many(questions)
         except Exception as error:
             log.exception("batch_failed", extra={"facts": {"batch": len(questions)}})
-            if len(questions) > 1:
-                # One page must not cost its neighbours their answers.
-                return [self._extracted([question])[0] for question in questions]
             refusal = Refusal("engine_failed", type(error).__name__)
-            return [Extraction(questions[0].task or "", refusal=refusal)]
+            extractions = [Extraction(q.task or "", refusal=refusal) for q in questions]
+        if len(questions) == 1:
+            return extractions
+        # One page must not cost its neighbours their answers.
+        return [
+            self._extracted([question])[0] if _has_engine_failed(extraction) else extraction
+            for question, extraction in zip(questions, extractions, strict=True)
+        ]
 
     def _note(self, question: PageQuestion, extraction: Extraction) -> None:
         """Note whether the engine works, as `extraction` shows."""
         refusal = extraction.refusal
         if refusal is None:
             self.fault = None
-        elif refusal.reason == "engine_failed":
+        elif _has_engine_failed(extraction):
             log.error("engine_failed", extra={"facts": {"detail": refusal.detail}})
             self.fault = "the engine failed on the latest page"
         elif _is_first(question):
@@ -149,3 +154,7 @@ class ExpertService:
 def _is_first(question: PageQuestion) -> bool:
     # The same object: a client may send the same text.
     return question.page is FIRST_PAGE
+
+
+def _has_engine_failed(extraction: Extraction) -> bool:
+    return extraction.refusal is not None and extraction.refusal.reason == "engine_failed"
