@@ -116,6 +116,8 @@ CALLS = [
     "eval.report --run r --split val --snapshot 3 --baseline base",
     "package.export --run r --target vllm",
     "package.verify --run r --path p --answers 5",
+    "package.serve --run r --path p --engine llamacpp --host h --port 1 --capture c "
+    "--set serve.max_batch=2",
     "ops.project_tokens --run r --split val --config c.yaml",
     "preview.run --data-path x --output-format json --output-file y --sample-size 5 --sem s "
     "--test-mode --random-seed 1 --seconds 9 --zk z --verbose --baseline-model m --save-model n "

@@ -162,8 +162,8 @@ def serve_optimizer(name: OptimizerRun = None, set: Overrides = ()) -> None:
     Reads   configs/optimizer/serve.yaml, models/optimizer/RUN/, $SEM_API_KEY
     Writes  models/optimizer/RUN/fast/ (once), data/optimizer/feedback.jsonl, JSON lines on stderr
     """
-    from sem.optimizer.server import config, serve
+    from sem.optimizer.server import app, config
 
     root = projects.project_tree()
     settings = config.load_serve_settings(root, tuple(set))
-    serve.serve_http(settings, root, name, lambda address: print(address, flush=True))
+    app.serve_http(settings, root, name, lambda address: print(address, flush=True))

@@ -1,8 +1,8 @@
-"""The jobs of `package.*`: the deliverable, written, verified and asked."""
+"""The jobs of `package.*`: the deliverable, written, verified, asked and served."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from sem.core import console, jsonio
 from sem.core.errors import SemError
@@ -187,6 +187,39 @@ def predict_pages(
             f"{tally.tokens:,} of {max_tokens:,} tokens are spent, and pages are left",
             "raise --max-tokens, and run the same command again",
         )
+
+
+@job("package.serve")
+def serve_expert(
+    sem: Sem = None,
+    run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
+    path: Package = None,
+    engine: Annotated[Literal["transformers", "llamacpp"], "what runs the model"] = "transformers",
+    host: Annotated[str | None, "address (default: 127.0.0.1; another needs keys)"] = None,
+    port: Annotated[int | None, "port (default: 8000; 0: any that is free)"] = None,
+    capture: Annotated[Path | None, "a folder for pages and answers (default: none)"] = None,
+    set: Overrides = (),
+) -> None:
+    """Serve the packaged expert: an HTTP API and a page, until Ctrl-C or SIGTERM.
+
+        opensem serve --sem shop --port 8001
+        fab package.serve --path models/shop/packages/RUN --set serve.max_waiting=128
+
+    POST /v1/extract takes a page; /v1/chat/completions and /v1/models are OpenAI's. Where
+    $SEM_SERVE_KEYS holds keys, separated by commas, each request must show one. With --capture
+    pages and answers are appended to files that `dataset.import` reads.
+
+    Reads   models/SEM/packages/RUN/, $SEM_SERVE_KEYS
+    Writes  CAPTURE/capture-*.jsonl, JSON lines on stderr
+    """
+    from sem.package.serve.http import app
+    from sem.package.serve.http.settings import expert_settings
+
+    settings = expert_settings(set, {"host": host, "port": port})
+    folder = _package_to_ask(sem, run, path, ())
+    app.serve_package(
+        folder, engine, settings, capture, lambda address: print(address, flush=True)
+    )
 
 
 def _print_tally(tally: Any) -> None:

@@ -13,6 +13,7 @@
     opensem report                        where the report lies
     opensem package                       the deliverable, verified
     opensem ask PAGE                      the packaged expert's JSON of one page
+    opensem serve                         the packaged expert over HTTP
     opensem launch --cloud PROVIDER       the same training on a rented GPU
     opensem delete NAME                   a project with all it has
     opensem GROUP.JOB                     any job of docs/reference/jobs.md
@@ -42,6 +43,7 @@ VERBS = {
     "status": "sem.status",
     "run-forge": "forge.run",
     "ask": "package.ask",
+    "serve": "package.serve",
     "launch": "ops.launch",
     "delete": "sem.delete",
 }

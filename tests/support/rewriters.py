@@ -16,10 +16,11 @@ import httpx
 from paths import ROOT
 
 from sem.core import files
+from sem.lm.server import process
 from sem.lm.weights import pinned_base, weights
 from sem.optimizer.model.fast_rewriter import Engine
 from sem.optimizer.model.rewriter import Decoding, Rewrite
-from sem.optimizer.server import app, network, serve
+from sem.optimizer.server import app, network
 from sem.optimizer.server.config import ServeSettings
 from sem.optimizer.server.service import Service
 
@@ -132,9 +133,11 @@ class Served:
     def __init__(self, root: Path, load: Any, key: str | None = None, **settings: Any) -> None:
         self.settings = ServeSettings(**{"port": 0, "threads": 1, "retry_s": 0.05} | settings)
         self.service = Service(self.settings, root, load)
-        bound = serve._bound(self.settings)
+        bound = process.open_listener(self.settings)
         self.port = bound.getsockname()[1]
-        self.server = serve._server(self.settings, app.build_app(self.service, key))
+        self.server = process.http_server(
+            self.settings, app.build_app(self.service, (key,) if key else ())
+        )
         self.thread = threading.Thread(target=self.server.run, args=([bound],), daemon=True)
         self.thread.start()
         url = f"http://127.0.0.1:{self.port}"

@@ -1,17 +1,22 @@
 """The routes of docs/optimizer.md as a FastAPI application, behind the guard."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
-from sem.core import jsonio, pages
+from sem.core import jsonio
+from sem.lm.server import process, routes
+from sem.lm.server.guard import GuardRules
+from sem.lm.server.refusal import RequestRefusalError
+from sem.lm.server.settings import read_server_keys
+from sem.optimizer.model.fast_rewriter import Engine
 from sem.optimizer.model.rewriter import Rewrite
+from sem.optimizer.server import config, network
 from sem.optimizer.server.config import ServeSettings
-from sem.optimizer.server.guard import Guard
-from sem.optimizer.server.refusal import RequestRefusalError
 from sem.optimizer.server.service import Service
 
 # A rewrite as server-sent events: text as it grows, then the whole with its confidence.
@@ -40,7 +45,7 @@ async def stream_events(
     sent = ""
     # Starlette cancels this when the client leaves, and with it the place in line.
     departure: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    whole = asyncio.ensure_future(service.answers([waiting], departure))
+    whole = asyncio.ensure_future(service.queue.wait([waiting], departure))
     heard = asyncio.ensure_future(tokens.get())
     try:
         while not whole.done():
@@ -206,29 +211,7 @@ FILES = {
     "/docs.js": ("docs.js", "text/javascript"),
 }
 
-
-def add_page_routes(app: Any) -> None:
-    """Serve every file of FILES from `app`."""
-    for path, (name, kind) in FILES.items():
-        _add(app, path, asset_text(name), kind)
-
-
-def asset_text(name: str) -> str:
-    """Return what is served of the file `name`: pages and their style have the common parts."""
-    if name.endswith(".j2"):
-        return pages.render_page(ASSETS / name)
-    text = (ASSETS / name).read_text("utf-8")
-    return pages.page_style() + text if name.endswith(".css") else text
-
-
-def _add(app: Any, path: str, content: str, kind: str) -> None:
-    from fastapi.responses import Response
-
-    @app.get(path, include_in_schema=False)
-    async def asset() -> Response:
-        return Response(content, media_type=f"{kind}; charset=utf-8")
-
-
+REWRITES = ("/optimize", "/optimize/stream", "/optimize/batch")
 TITLE = "Sem prompt optimizer"
 NOTE = "No rules: every rewrite comes from the network."
 # Status -> when; each is answered with an ErrorReply.
@@ -244,10 +227,8 @@ FAULTS = {
 }
 
 
-def build_app(service: Service, key: str | None) -> Any:
-    """Return the ASGI application of `service`, which asks for `key` where there is one."""
-    from starlette.middleware.cors import CORSMiddleware
-
+def build_app(service: Service, keys: tuple[str, ...]) -> Any:
+    """Return the ASGI application of `service`; requests must show one of `keys`, if any."""
     app = _application(service)
     _add_faults(app)
     models = build_schemas(service.config)
@@ -257,17 +238,11 @@ def build_app(service: Service, key: str | None) -> Any:
     _add_optimize(app, service, models, error_models)
     _add_feedback(app, service, models, error_models)
     _add_facts(app, service, models, error_models)
-    add_page_routes(app)
-    guarded = Guard(app, service.config, key, service.metrics, service.full)
-    if not service.config.origins:
-        return guarded
-    return CORSMiddleware(
-        guarded,
-        allow_origins=list(service.config.origins),
-        allow_methods=["GET", "POST"],
-        allow_headers=["content-type", "authorization", "x-api-key"],
-        expose_headers=["x-request-id", "retry-after"],
+    routes.add_file_routes(app, ASSETS, FILES)
+    rules = GuardRules(
+        REWRITES, (*FILES, "/health", "/openapi.json"), keys, refuse_when_full=service.full
     )
+    return routes.guard_application(app, service.config, rules, service.metrics)
 
 
 def _application(service: Service) -> Any:
@@ -293,32 +268,17 @@ def _add_faults(app: Any) -> None:
     """Errors in one form, without what was sent: NaN and half surrogates cannot be echoed."""
     from fastapi import Request
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
-    from starlette.exceptions import HTTPException
+    from fastapi.responses import Response
 
-    def answered(request: Request, error: RequestRefusalError) -> JSONResponse:
-        passage = request.state.passage
-        passage.reason = error.reason
-        return JSONResponse(error.body(passage.id), error.status, error.headers)
-
-    @app.exception_handler(RequestRefusalError)
-    async def refused(request: Request, error: RequestRefusalError) -> JSONResponse:
-        return answered(request, error)
+    routes.add_refusal_handlers(app)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         listed = [_fault(fault) for fault in error.errors()]
         first = listed[0]
         detail = f"{first['field'] or 'the body'}: {first['message']}"
-        return answered(request, RequestRefusalError(422, "invalid", detail, errors=listed))
-
-    @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> JSONResponse:
-        response = answered(
-            request, RequestRefusalError(error.status_code, "http", str(error.detail))
-        )
-        response.headers.update(error.headers or {})
-        return response
+        refusal = RequestRefusalError(422, "invalid", detail, errors=listed)
+        return routes.refusal_response(request, refusal, RequestRefusalError.body)
 
 
 def _fault(error: dict[str, Any]) -> dict[str, str]:
@@ -374,15 +334,11 @@ async def _asked(service: Service, request: Any, prompts: list[str], body: Any) 
     if service.config.log_prompts:
         facts["said"] = prompts
     waiting = await service.enter(prompts, body.max_length, body.temperature)
-    rewrites = await service.answers(waiting, asyncio.ensure_future(_left(request)))
+    rewrites = await service.queue.wait(
+        waiting, asyncio.ensure_future(routes.wait_for_departure(request))
+    )
     facts["tokens"] = sum(rewrite.tokens for rewrite in rewrites)
     return rewrites
-
-
-async def _left(request: Any) -> None:
-    """Return when the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _add_feedback(app: Any, service: Service, models: Any, error_models: dict[int, Any]) -> None:
@@ -411,3 +367,20 @@ def _add_facts(app: Any, service: Service, models: Any, error_models: dict[int, 
     async def metrics() -> Response:
         body, kind = service.metrics.text()
         return Response(body, media_type=kind)
+
+
+def serve_http(
+    settings: ServeSettings, root: Path, name: str | None, say: Callable[[str], None]
+) -> NoReturn:
+    """Serve the optimizer `name` of the tree `root` until SIGTERM; `say` hears the address.
+
+    It does not return: the process ends with exit code 0.
+    """
+    keys = read_server_keys(settings, config.KEY)
+    process.prepare_process()
+    engine = Engine(settings.weights, settings.threads)
+    service = Service(settings, root, partial(network.load_served_network, root, name, engine))
+    listener = process.open_listener(settings)
+    say(process.listener_url(listener))
+    process.run_until_ended(build_app(service, keys), settings, listener)
+    process.end_process(service.metrics)

@@ -3,10 +3,7 @@
 import asyncio
 import errno
 import logging
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,175 +13,14 @@ from typing import Any
 from sem.core import files
 from sem.core.errors import Busy
 from sem.lm.api import redact
+from sem.lm.server.batching import BatchQueue
+from sem.lm.server.metrics import Metrics
+from sem.lm.server.refusal import RequestRefusalError
 from sem.optimizer.model import confidence
 from sem.optimizer.model.rewriter import Decoding, Rewrite
 from sem.optimizer.server import network as networks
-from sem.optimizer.server import refusal
 from sem.optimizer.server.config import ServeSettings
-from sem.optimizer.server.metrics import Metrics
 from sem.optimizer.server.network import Loading, Network
-from sem.optimizer.server.refusal import RequestRefusalError
-
-# The line before the network: bounded, served in batches by one thread.
-#
-# The thread holds the network alone; CTranslate2 lets go of the interpreter while it computes,
-# so the event loop answers /health meanwhile. Batches hold requests of the same decoding, the
-# oldest first; whoever left or is late is passed over.
-
-
-@dataclass(eq=False)
-class WaitingPrompt:
-    """One prompt in line; `told` hears each of its tokens, on the event loop."""
-
-    prompt: str
-    decoding: Decoding
-    deadline: float  # of time.monotonic
-    answer: "asyncio.Future[Rewrite]"
-    told: Callable[[int], None] | None = None
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_wanted(self) -> bool:
-        """Return whether somebody still waits for it."""
-        return not self.answer.done() and time.monotonic() < self.deadline
-
-
-@dataclass(frozen=True)
-class QueueBounds:
-    """How long the line gets, and how batches are filled."""
-
-    max_waiting: int
-    max_batch: int
-    max_wait_s: float
-
-
-class PromptQueue:
-    """Prompts that wait for `rewrite`, which is called in a thread of the line's own."""
-
-    def __init__(
-        self,
-        bounds: QueueBounds,
-        rewrite: Callable[..., Sequence[Rewrite]],
-        observe: Callable[[str, float], None] = lambda name, value: None,
-    ) -> None:
-        self.bounds = bounds
-        self._rewrite = rewrite
-        self._observe = observe
-        self._waiting: deque[WaitingPrompt] = deque()
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._work, name="network", daemon=True)
-        self._thread.start()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def enter(
-        self,
-        prompts: Sequence[str],
-        decoding: Decoding,
-        timeout_s: float,
-        on_token: Callable[[int], None] | None = None,
-    ) -> list["asyncio.Future[Rewrite]"]:
-        """Put all `prompts` in line, or none: Refusal 429 when they do not fit."""
-        with self._changed:
-            if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
-                self._drop_unwanted()
-            if len(self._waiting) + len(prompts) > self.bounds.max_waiting:
-                raise refusal.queue_full_refusal(len(self._waiting))
-            end = time.monotonic() + timeout_s
-            entries = [
-                WaitingPrompt(prompt, decoding, end, self._loop.create_future(), on_token)
-                for prompt in prompts
-            ]
-            self._waiting += entries
-            self._changed.notify()
-        return [entry.answer for entry in entries]
-
-    def stop(self, within_s: float) -> bool:
-        """Take nobody new, answer who is in line; whether that was done `within_s` seconds."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join(within_s)
-        return not self._thread.is_alive()
-
-    def _drop_unwanted(self) -> None:
-        entries = [entry for entry in self._waiting if entry.is_wanted]
-        self._observe("passed_over", len(self._waiting) - len(entries))
-        self._waiting = deque(entries)
-
-    def _work(self) -> None:
-        while (batch := self._next()) is not None:
-            self._serve(batch)
-
-    def _next(self) -> list[WaitingPrompt] | None:
-        """Return the next batch; None when the line is empty and stopping."""
-        with self._changed:
-            while True:
-                self._drop_unwanted()
-                if not self._waiting:
-                    if self._stopping:
-                        return None
-                    self._changed.wait()
-                    continue
-                spare = self._waiting[0].since + self.bounds.max_wait_s - time.monotonic()
-                if len(self._alike()) >= self.bounds.max_batch or spare <= 0 or self._stopping:
-                    break
-                self._changed.wait(spare)
-            batch = self._alike()
-            batch_ids = set(map(id, batch))
-            self._waiting = deque(entry for entry in self._waiting if id(entry) not in batch_ids)
-        return batch
-
-    def _alike(self) -> list[WaitingPrompt]:
-        first = self._waiting[0].decoding
-        return [entry for entry in self._waiting if entry.decoding == first][
-            : self.bounds.max_batch
-        ]
-
-    def _serve(self, batch: list[WaitingPrompt]) -> None:
-        self._observe("batch", len(batch))
-        for entry in batch:
-            self._observe("waited", time.monotonic() - entry.since)
-        watch = self._watch(batch) if any(entry.told for entry in batch) else None
-        try:
-            prompts = [entry.prompt for entry in batch]
-            rewrites = self._rewrite(prompts, batch[0].decoding, watch)
-        except Exception:
-            log.exception("network_failed", extra={"facts": {"batch": len(batch)}})
-            self._tell(_fail, batch)
-            return
-        self._tell(_settle, batch, rewrites)
-
-    def _watch(self, batch: list[WaitingPrompt]) -> Callable[[int, int], bool]:
-        """Passes tokens on, and ends the rows that nobody waits for."""
-
-        def watch(row: int, token: int) -> bool:
-            on_token = batch[row].told
-            if on_token is not None:
-                self._tell(on_token, token)
-            return not batch[row].is_wanted
-
-        return watch
-
-    def _tell(self, heard: Callable[..., Any], *what: Any) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(heard, *what)
-
-
-def _settle(batch: list[WaitingPrompt], rewrites: Sequence[Rewrite]) -> None:
-    for entry, rewrite in zip(batch, rewrites, strict=True):
-        if not entry.answer.done():
-            entry.answer.set_result(rewrite)
-
-
-def _fail(batch: list[WaitingPrompt]) -> None:
-    for entry in batch:
-        if not entry.answer.done():
-            entry.answer.set_exception(refusal.network_failed_refusal())
-
 
 # What people thought of rewrites: appended durably, keys redacted, for the next training run.
 
@@ -232,6 +68,16 @@ class Feedback:
             files.append_row(file, row)
 
 
+def not_loaded(cure: str) -> RequestRefusalError:
+    """Return the refusal while no adapter is loaded; the base model alone is never served."""
+    return RequestRefusalError(503, "not_loaded", "Model not loaded", retry_after_s=5, cure=cure)
+
+
+def network_failed_refusal() -> RequestRefusalError:
+    """Return the refusal of prompts on which the network raised; the log says what."""
+    return RequestRefusalError(503, "network_failed", "the network failed on this request", 1)
+
+
 APPROACH = "neural rewriting: a frozen T5 with a trained LoRA adapter, no rules"
 MODEL_TYPE = "t5-lora-ctranslate2"
 
@@ -243,9 +89,9 @@ class Service:
     config: ServeSettings
     root: Path
     load: Any  # () -> Network
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics = field(default_factory=lambda: Metrics("sem_optimizer", "prompts"))
     network: Network | None = None
-    line: PromptQueue | None = None
+    line: BatchQueue[str, Rewrite] | None = None
     loading: Loading | None = None
 
     def __post_init__(self) -> None:
@@ -254,11 +100,9 @@ class Service:
 
     def start(self) -> None:
         """Open the line, and begin to load; on the event loop."""
-        bounds = QueueBounds(
-            self.config.max_waiting, self.config.max_batch, self.config.max_wait_ms / 1000
+        self.line = BatchQueue(
+            self.config, self._rewrite, network_failed_refusal, self.metrics, "prompts"
         )
-        self.line = PromptQueue(bounds, self._rewrite, self.metrics.observe)
-        self.metrics.waiting.set_function(lambda: len(self.line or ()))
         self.metrics.loaded.set_function(lambda: self.network is not None)
         self.loading = Loading(self.load, self._ready, self.config.retry_s)
         self.loading.start()
@@ -280,13 +124,19 @@ class Service:
 
     def _loaded(self) -> Network:
         if self.network is None:
-            raise refusal.not_loaded(self.cure())
+            raise not_loaded(self.cure())
         return self.network
 
     def full(self) -> RequestRefusalError | None:
         """Return the refusal of a prompt more, where the line takes none."""
-        waiting = len(self.line or ())
-        return refusal.queue_full_refusal(waiting) if waiting >= self.config.max_waiting else None
+        return self.line.refuse_when_full() if self.line else None
+
+    @property
+    def queue(self) -> BatchQueue[str, Rewrite]:
+        """Return the line, which is open from the start of the event loop."""
+        if self.line is None:
+            raise not_loaded(self.cure())
+        return self.line
 
     async def enter(
         self, prompts: Sequence[str], length: int, temperature: float, on_token: Any = None
@@ -304,47 +154,12 @@ class Service:
                     limit=network.rewriter.limit,
                 )
             self.metrics.tokens.labels("in").inc(count)
-        line = self.line
-        if line is None:
-            raise refusal.not_loaded(self.cure())
-        answers = line.enter(
-            prompts, Decoding(length, temperature, 1), self.config.timeout_s, on_token
-        )
+        answers = self.queue.enter(prompts, Decoding(length, temperature, 1), on_token)
         self.metrics.accepted.inc(len(answers))
         return answers
 
     def _counted(self, network: Network, prompts: Sequence[str]) -> list[int]:
         return [network.rewriter.count(prompt) for prompt in prompts]
-
-    async def answers(
-        self, waiting: Sequence["asyncio.Future[Rewrite]"], departure: "asyncio.Future[Any]"
-    ) -> list[Rewrite]:
-        """Return what `waiting` comes to.
-
-        Raise RequestRefusalError when the client leaves (`departure`) or time runs out first.
-        """
-        end = time.monotonic() + self.config.timeout_s
-        pending = set(waiting)
-        try:
-            while pending:
-                if departure.done():
-                    raise refusal.client_left_refusal()
-                spare = max(0.0, end - time.monotonic())
-                finished, _ = await asyncio.wait(
-                    {*pending, departure}, timeout=spare, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not finished:
-                    raise refusal.timeout_refusal(self.config.timeout_s)
-                pending -= finished
-            rewrites = [future.result() for future in waiting]
-        finally:
-            departure.cancel()
-            for future in waiting:
-                # Takes what is still in line out of it; a failure of several is told once.
-                if not future.cancel() and not future.cancelled():
-                    future.exception()
-        self.metrics.answered.inc(len(waiting))
-        return rewrites
 
     def confidence(self, rewrite: Rewrite, prompt: str) -> float:
         """Return how likely `rewrite` of `prompt` is useful, as calibrated."""

@@ -11,7 +11,9 @@ from rewriters import Served, load, make_optimizer
 from toy import make_t5
 
 from sem.core.errors import SemError
-from sem.optimizer.server import config, serve
+from sem.lm.server import process
+from sem.lm.server.settings import read_server_keys
+from sem.optimizer.server import config
 from sem.optimizer.server.config import ServeSettings
 
 KEY = "k" * 24
@@ -202,7 +204,7 @@ def logged_lines(caplog, request_id: str, within_s: float = 30) -> list[dict]:
     """Return what was logged, once the request is: the server writes its line after its reply."""
     end = time.monotonic() + within_s
     while True:
-        lines = [json.loads(serve.AsJson().format(record)) for record in [*caplog.records]]
+        lines = [json.loads(process.AsJson().format(record)) for record in [*caplog.records]]
         is_there = any(line.get("request_id") == request_id for line in lines)
         if is_there or time.monotonic() > end:
             return lines
@@ -222,20 +224,20 @@ def test_the_log_has_the_request_and_neither_prompt_nor_key(served, caplog, monk
     assert (line["prompts"], line["max_length"]) == (1, 4)
     assert "private" not in str(lines)
     logger.warning("very-secret-value-1234 and sk-abcdefgh1234")
-    said = serve.AsJson().format(caplog.records[-1])
+    said = process.AsJson().format(caplog.records[-1])
     assert json.loads(said)["event"] == "[key] and [key]"
 
 
 def test_a_server_open_to_others_asks_for_a_key(monkeypatch):
     monkeypatch.delenv("SEM_API_KEY", raising=False)
-    assert config.api_key(ServeSettings()) is None
+    assert read_server_keys(ServeSettings(), config.KEY) == ()
     with pytest.raises(SemError, match="host '0.0.0.0' is open to other machines, and no key"):
-        config.api_key(ServeSettings(host="0.0.0.0"))
+        read_server_keys(ServeSettings(host="0.0.0.0"), config.KEY)
     monkeypatch.setenv("SEM_API_KEY", "short")
     with pytest.raises(SemError, match="SEM_API_KEY has 5 characters"):
-        config.api_key(ServeSettings())
+        read_server_keys(ServeSettings(), config.KEY)
     monkeypatch.setenv("SEM_API_KEY", KEY)
-    assert config.api_key(ServeSettings(host="0.0.0.0")) == KEY
+    assert read_server_keys(ServeSettings(host="0.0.0.0"), config.KEY) == (KEY,)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rewriters import ROOT, Running, make_optimizer
 from toy import make_t5
 
 from sem.core.errors import SemError
-from sem.optimizer.server import serve
+from sem.lm.server import process
 from sem.optimizer.server.config import ServeSettings
 
 
@@ -21,7 +21,7 @@ def test_a_port_that_is_taken_is_said_so():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SemError) as caught:
-            serve._bound(ServeSettings(port=port))
+            process.open_listener(ServeSettings(port=port))
 
     assert caught.value.message == f"cannot listen on 127.0.0.1:{port}: Address already in use"
     assert caught.value.hint.startswith("name another port: --set serve.port=8001")

@@ -1,4 +1,4 @@
-"""Uvicorn as the service needs it: slow headers cut off, an exit of 0 when told to end."""
+"""Uvicorn as a server here needs it: slow headers cut off, an exit of 0 when told to end."""
 
 import asyncio
 import logging
@@ -7,19 +7,18 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sem.core import jsonio
 from sem.core.errors import SemError
 from sem.lm.api import redact
-from sem.optimizer.model.fast_rewriter import Engine
-from sem.optimizer.server import app, config, network
-from sem.optimizer.server.config import ServeSettings
-from sem.optimizer.server.service import Service
+from sem.lm.server.metrics import Metrics
+from sem.lm.server.settings import HttpSettings
+
+# Threads of the interpreter change over this often: by default 5 ms, which a short answer of
+# the event loop would wait for whenever another thread tokenizes.
+SWITCH_S = 0.0005
 
 # One JSON object a line on stderr: what was asked and how it ended, never what a prompt says.
 
@@ -36,9 +35,10 @@ class AsJson(logging.Formatter):
         return redact.redact_secrets(jsonio.canonical_json(entry))
 
 
-def to_stderr() -> None:
+def prepare_process() -> None:
     """Send what the service, its libraries and Python's warnings say to stderr as JSON lines."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # of loading: no JSON
+    # A bar of loading would be no JSON.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.captureWarnings(True)
     spoken = logging.StreamHandler(sys.stderr)
     spoken.setFormatter(AsJson())
@@ -46,34 +46,20 @@ def to_stderr() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [spoken], False
         logger.setLevel(logging.INFO if name == "sem.serve" else logging.WARNING)
-
-
-# Threads of the interpreter change over this often: by default 5 ms, which a short answer of
-# the event loop would wait for whenever another thread tokenizes.
-SWITCH_S = 0.0005
-
-
-def serve_http(
-    settings: ServeSettings, root: Path, name: str | None, say: Callable[[str], None]
-) -> None:
-    """Serve the optimizer `name` of the tree `root` until SIGTERM; `say` hears the address.
-
-    It does not return: the process ends with exit code 0.
-    """
-    key = config.api_key(settings)
-    to_stderr()
     sys.setswitchinterval(SWITCH_S)
-    engine = Engine(settings.weights, settings.threads)
-    service = Service(settings, root, partial(network.load_served_network, root, name, engine))
-    bound = _bound(settings)
-    host, port = bound.getsockname()[:2]
-    say(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    server = _server(settings, app.build_app(service, key))
+
+
+def run_until_ended(application: Any, settings: HttpSettings, listener: socket.socket) -> None:
+    """Serve `application` on `listener` until SIGTERM or SIGINT; what was accepted is answered."""
     # Uvicorn raises the signal again when it is done; by default that is an exit of -15.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run(sockets=[bound])
-    counts = {"accepted": _count(service, "accepted"), "answered": _count(service, "answered")}
+    http_server(settings, application).run(sockets=[listener])
+
+
+def end_process(metrics: Metrics) -> NoReturn:
+    """Log what was accepted and answered, and end the process with exit code 0."""
+    counts = {"accepted": metrics.total("accepted"), "answered": metrics.total("answered")}
     logging.getLogger("sem.serve").info("ended", extra={"facts": counts})
     logging.shutdown()
     sys.stdout.flush()
@@ -81,12 +67,13 @@ def serve_http(
     os._exit(0)
 
 
-def _count(service: Service, name: str) -> int:
-    value = service.metrics.registry.get_sample_value(f"sem_optimizer_{name}_total")
-    return int(value or 0)
+def listener_url(listener: socket.socket) -> str:
+    """Return the address that `listener` is asked at."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _bound(settings: ServeSettings) -> socket.socket:
+def open_listener(settings: HttpSettings) -> socket.socket:
     """Return a socket at the address of `settings`; raise SemError when another process has it."""
     try:
         addresses = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
@@ -99,12 +86,14 @@ def _bound(settings: ServeSettings) -> socket.socket:
     except OSError as error:
         raise SemError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-            "name another port: --set serve.port=8001, or stop the program that uses this one",
+            f"name another port: --set {settings.PREFIX}.port=8001, "
+            "or stop the program that uses this one",
         ) from error
     return listener
 
 
-def _server(settings: ServeSettings, application: Any) -> Any:
+def http_server(settings: HttpSettings, application: Any) -> Any:
+    """Return the uvicorn server of `application`."""
     import uvicorn
 
     return uvicorn.Server(

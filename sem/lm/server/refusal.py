@@ -1,4 +1,4 @@
-"""What the service does not do, and what the client is told."""
+"""What a server does not do, and what the client is told."""
 
 from typing import Any
 
@@ -34,14 +34,9 @@ class RequestRefusalError(Exception):
         }
 
 
-def not_loaded(cure: str) -> RequestRefusalError:
-    """No adapter is loaded, and the base model alone is never served; `cure` says what helps."""
-    return RequestRefusalError(503, "not_loaded", "Model not loaded", retry_after_s=5, cure=cure)
-
-
-def queue_full_refusal(waiting: int) -> RequestRefusalError:
-    """Return the refusal of a request while the line is as long as it may get."""
-    return RequestRefusalError(429, "queue_full", f"{waiting} prompts are waiting; try again", 1)
+def queue_full_refusal(waiting: int, items: str) -> RequestRefusalError:
+    """Return the refusal of a request while `waiting` of the `items` fill the line."""
+    return RequestRefusalError(429, "queue_full", f"{waiting} {items} are waiting; try again", 1)
 
 
 def timeout_refusal(timeout_s: float) -> RequestRefusalError:
@@ -50,10 +45,5 @@ def timeout_refusal(timeout_s: float) -> RequestRefusalError:
 
 
 def client_left_refusal() -> RequestRefusalError:
-    """Return the client left; nobody reads this."""
+    """Return how a request ends whose client has gone; nobody reads it."""
     return RequestRefusalError(499, "client_left", "the client closed the connection")
-
-
-def network_failed_refusal() -> RequestRefusalError:
-    """Return the network raised; the log says what, under the request's id."""
-    return RequestRefusalError(503, "network_failed", "the network failed on this request", 1)

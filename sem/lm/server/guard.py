@@ -17,9 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sem.core import jsonio
-from sem.optimizer.server.config import ServeSettings
-from sem.optimizer.server.metrics import Metrics
-from sem.optimizer.server.refusal import RequestRefusalError
+from sem.lm.server.metrics import Metrics
+from sem.lm.server.refusal import RequestRefusalError
+from sem.lm.server.settings import HttpSettings
 
 log = logging.getLogger("sem.serve")
 Scope = MutableMapping[str, Any]
@@ -28,13 +28,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-REWRITES = ("/optimize", "/optimize/stream", "/optimize/batch")
-QUIET = ("/health", "/metrics")
+ErrorBody = Callable[[RequestRefusalError, str], dict[str, Any]]
+
+# Asked every few seconds by whatever watches the server.
+QUIET = ("/health", "/ready", "/metrics")
 # Before a 413: seconds, and bodies' worth of bytes.
 LINGER_S, LINGER = 1.0, 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# No key is asked for here: nothing of it is secret, and the page must come up to ask for one.
-OPEN = ("/health", "/", "/page.css", "/page.js", "/docs", "/docs.js", "/openapi.json")
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -56,19 +56,29 @@ class GuardedRequest:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class GuardRules:
+    """Which routes ask what of a request."""
+
+    # Routes that wait for the model: refused while the line is full.
+    answering: tuple[str, ...]
+    # No key is asked for here: nothing of it is secret, and the page must come up to ask for one.
+    without_key: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    # The refusal of one request more, where the line takes none.
+    refuse_when_full: Callable[[], RequestRefusalError | None] = lambda: None
+    # The JSON of a refusal, for the request of that id.
+    error_body: ErrorBody = RequestRefusalError.body
+
+
 class Guard:
     """The ASGI application `app` behind the checks."""
 
     def __init__(
-        self,
-        app: App,
-        config: ServeSettings,
-        key: str | None,
-        metrics: Metrics,
-        full: Callable[[], RequestRefusalError | None],
+        self, app: App, config: HttpSettings, rules: GuardRules, metrics: Metrics
     ) -> None:
-        self.app, self.config, self.metrics, self._full = app, config, metrics, full
-        self._key = key.encode() if key else None
+        self.app, self.config, self.rules, self.metrics = app, config, rules, metrics
+        self._keys = [key.encode() for key in rules.keys]
         self._hosts = {*LOOPBACK, *config.hosts}
         if config.host not in ("0.0.0.0", "::"):  # noqa: S104 - what is compared, not bound
             self._hosts.add(config.host)
@@ -83,21 +93,22 @@ class Guard:
             self._check(scope)
             body = await self._body(scope, receive)
             # Ten times what can be served is refused here, for a tenth of what a route costs.
-            if scope["path"] in REWRITES and (refusal := self._full()):
+            if scope["path"] in self.rules.answering and (
+                refusal := self.rules.refuse_when_full()
+            ):
                 raise refusal
             await self.app(scope, _again(body, receive), spoken)
         except RequestRefusalError as error:
             passage.reason = error.reason
             if error.status == 413 and b"expect" not in dict(scope["headers"]):
                 await _drain(receive, self.config.max_body_bytes)
-            await _refuse(spoken, error, passage)
+            await self._refuse(spoken, error, passage)
         except Exception:
             log.exception("bug", extra={"facts": {"request_id": passage.id}})
             passage.reason = "bug"
             if not passage.status:
-                await _refuse(
-                    spoken, RequestRefusalError(500, "bug", "an error in the server"), passage
-                )
+                bug = RequestRefusalError(500, "bug", "an error in the server")
+                await self._refuse(spoken, bug, passage)
         finally:
             self._tell(scope, passage)
 
@@ -113,7 +124,8 @@ class Guard:
             raise RequestRefusalError(
                 403, "foreign_origin", "pages of that origin may not use this server"
             )
-        if self._key and scope["path"] not in OPEN and scope["method"] != "OPTIONS":
+        is_open = scope["path"] in self.rules.without_key or scope["method"] == "OPTIONS"
+        if self._keys and not is_open:
             self._check_key(headers)
 
     def _is_ours(self, origin: str, host: str) -> bool:
@@ -123,7 +135,9 @@ class Guard:
         token = headers.get(b"x-api-key") or headers.get(b"authorization", b"")
         kind, _, rest = token.partition(b" ")
         token = rest if kind.lower() == b"bearer" else token
-        if not secrets.compare_digest(token.strip(), self._key or b""):
+        # All of them, so that the time does not tell which one was near.
+        matches = [secrets.compare_digest(token.strip(), key) for key in self._keys]
+        if not any(matches):
             raise RequestRefusalError(401, "no_key", "send the API key: Authorization: Bearer KEY")
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
@@ -145,6 +159,17 @@ class Guard:
             raise RequestRefusalError(408, "slow_body", "the request came too slowly") from None
         raise RequestRefusalError(499, "client_left", "the client closed the connection")
 
+    async def _refuse(
+        self, send: Send, error: RequestRefusalError, passage: GuardedRequest
+    ) -> None:
+        body = jsonio.canonical_json(self.rules.error_body(error, passage.id)).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        # What is left of a body that was not read must not be taken for the next request.
+        headers |= error.headers | ({"connection": "close"} if error.status in (408, 413) else {})
+        listed = [(k.encode(), v.encode()) for k, v in headers.items()]
+        await send({"type": "http.response.start", "status": error.status, "headers": listed})
+        await send({"type": "http.response.body", "body": body})
+
     def _marked(self, send: Send, passage: GuardedRequest) -> Send:
         """Return `send` with the security headers and the request's id on every answer."""
         more = [(k.encode(), v.encode()) for k, v in SECURITY.items()]
@@ -163,7 +188,7 @@ class Guard:
         return spoken
 
     def _tell(self, scope: Scope, passage: GuardedRequest) -> None:
-        path = scope["path"] if scope["path"] in REWRITES else "other"
+        path = scope["path"] if scope["path"] in self.rules.answering else "other"
         route = getattr(scope.get("route"), "path", path)
         seconds = time.monotonic() - passage.began
         self.metrics.answer(route, passage.status, seconds, passage.reason)
@@ -213,13 +238,3 @@ async def _drain(receive: Receive, most: int) -> None:
                 read += len(message.get("body", b""))
                 if not message.get("more_body"):
                     return
-
-
-async def _refuse(send: Send, error: RequestRefusalError, passage: GuardedRequest) -> None:
-    body = jsonio.canonical_json(error.body(passage.id)).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body))}
-    # What is left of a body that was not read must not be taken for the next request.
-    headers |= error.headers | ({"connection": "close"} if error.status in (408, 413) else {})
-    listed = [(k.encode(), v.encode()) for k, v in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": listed})
-    await send({"type": "http.response.body", "body": body})

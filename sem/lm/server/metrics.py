@@ -7,14 +7,19 @@ BATCH = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The counters of one service, in a registry of their own."""
+    """The counters of one service, in a registry of their own.
 
-    def __init__(self) -> None:
+    `namespace` begins every name, as sem_optimizer; `items` are what it answers, as prompts.
+    """
+
+    def __init__(self, namespace: str, items: str) -> None:
         import prometheus_client as prometheus
 
         self._prometheus = prometheus
         self.registry = prometheus.CollectorRegistry()
-        options = {"registry": self.registry, "namespace": "sem_optimizer"}
+        options = {"registry": self.registry, "namespace": namespace}
+        self.namespace = namespace
+        noun = items.capitalize()
         counter, histogram = prometheus.Counter, prometheus.Histogram
         gauge = prometheus.Gauge
         self.requests = counter("requests", "Answers", ["route", "status"], **options)
@@ -24,21 +29,20 @@ class Metrics:
             "request_seconds", "From request to answer", ["route"], buckets=LATENCY_S, **options
         )
         self.batch = histogram(
-            "batch_prompts", "Prompts decoded together", buckets=BATCH, **options
+            f"batch_{items}", f"{noun} answered together", buckets=BATCH, **options
         )
         self.waited = histogram("waited_seconds", "In line", buckets=LATENCY_S, **options)
         self.passed_over = counter("passed_over", "Left or late in line", **options)
-        self.accepted = counter("accepted", "Prompts taken into the line", **options)
-        self.answered = counter("answered", "Prompts answered out of it", **options)
-        self.waiting = gauge("waiting", "Prompts in line", **options)
-        self.loaded = gauge("model_loaded", "Whether an optimizer is loaded", **options)
+        self.accepted = counter("accepted", f"{noun} taken into the line", **options)
+        self.answered = counter("answered", f"{noun} answered out of it", **options)
+        self.waiting = gauge("waiting", f"{noun} in line", **options)
+        self.loaded = gauge("model_loaded", "Whether the model is loaded", **options)
 
-    def observe(self, name: str, value: float) -> None:
-        """What the line tells: batch, waited, passed_over."""
-        if name == "passed_over":
-            self.passed_over.inc(value)
-        else:
-            getattr(self, name).observe(value)
+    def add_counter(self, name: str, description: str) -> Any:
+        """Return one counter more, of what this service alone counts."""
+        return self._prometheus.Counter(
+            name, description, namespace=self.namespace, registry=self.registry
+        )
 
     def answer(self, route: str, status: int, seconds: float, reason: str | None) -> None:
         """Count one answered request."""
@@ -46,6 +50,10 @@ class Metrics:
         self.seconds.labels(route).observe(seconds)
         if reason:
             self.refused.labels(reason).inc()
+
+    def total(self, name: str) -> int:
+        """Return how often the counter `name` was raised."""
+        return int(self.registry.get_sample_value(f"{self.namespace}_{name}_total") or 0)
 
     def text(self) -> tuple[bytes, str]:
         """Return all of it in Prometheus' format, and its content type."""

@@ -1,0 +1,1 @@
+"""An HTTP server in front of a model: who may ask, how much waits, how it ends."""
