@@ -75,7 +75,15 @@ class Server:
         Over HTTP, because the call in process leaves out the tokens. Raise SemError when the
         server refuses it or does not answer.
         """
-        address = f"{self._server.listening_address}/completion"
+        return self._post("completion", request)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the ids of `text` by the tokenizer in the file, control tokens read as such."""
+        request = {"content": text, "add_special": False, "parse_special": True}
+        return self._post("tokenize", request)["tokens"]
+
+    def _post(self, place: str, request: dict[str, Any]) -> Any:
+        address = f"{self._server.listening_address}/{place}"
         wire.begin_wire(COMPLETION_S)
         try:
             with wire.wire_client() as client:
