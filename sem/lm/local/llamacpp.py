@@ -5,6 +5,7 @@ answers no web page: a browser's cross-origin request is not allowed. Replies ar
 Schema of the request (`json_mode: schema`).
 """
 
+import importlib.util
 import os
 import threading
 from dataclasses import dataclass
@@ -105,6 +106,11 @@ class Server:
     def wait(self) -> None:
         """Serve until this process is interrupted."""
         threading.Event().wait()
+
+
+def is_installed() -> bool:
+    """Return whether xllamacpp is here."""
+    return importlib.util.find_spec("xllamacpp") is not None
 
 
 def _door() -> Any:
