@@ -153,7 +153,9 @@ CASES: dict[str, Case] = {
     "a kit that is no JSON": Case(text("kit.jsonl", "{\n"), "kit.jsonl"),
     # GGUF.
     "a GGUF file that nobody asked for": Case(text("gguf/model.f16.gguf", b"GGUF"), KIND),
-    "a GGUF file that is none": Case(gguf(text(GGUF, b"GGUF" + b"\xff" * 64)), "model.f16.gguf: not"),
+    "a GGUF file that is none": Case(
+        gguf(text(GGUF, b"GGUF" + b"\xff" * 64)), "model.f16.gguf: not"
+    ),
     "an empty GGUF file": Case(gguf(text(GGUF, b"")), "model.f16.gguf: too short"),
     "a GGUF file with another weight": Case(gguf(flipped(GGUF, -200)), "not the model's values"),
     "a GGUF file with another template": Case(

@@ -23,7 +23,8 @@ from sem.package.export.repro_lock import read_pins
 CARD, LICENSES = "README.md", "LICENSES.md"
 SBOM, MLBOM = "sbom.cdx.json", "mlbom.cdx.json"
 GATE = "gate.json"
-DOCUMENTS = (CARD, LICENSES, SBOM, MLBOM)
+BILLS = (SBOM, MLBOM)
+DOCUMENTS = (CARD, LICENSES, *BILLS)
 # Rate of scores.json -> its name in words.
 _METRICS = {
     "accuracy": "share of slots that pass",
