@@ -16,10 +16,10 @@ from sem.eval.answers import answers, subject
 from sem.eval.answers.subject import EvalSubject
 from sem.eval.report import eval_report_v1
 from sem.eval.report import report as reports
-from sem.lm.local import chat, constrain, turns
+from sem.lm.local import chat, constrain, gguf_writer, turns
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
-from sem.lm.weights import gguf_writer, pinned_base, weights
+from sem.lm.weights import pinned_base, weights
 from sem.package import contract, kit
 from sem.package.contract import PackageContract
 from sem.package.export import documents, repro_lock, targets

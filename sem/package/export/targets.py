@@ -8,10 +8,10 @@ from urllib.parse import quote
 from sem.core import console, files, jsonio
 from sem.core.errors import SemError
 from sem.core.taskspec import TaskSpec
+from sem.lm.local import gguf_writer
 from sem.lm.local import llamacpp as cpp
 from sem.lm.local import ollama as modelfiles
 from sem.lm.local.chat import Chat
-from sem.lm.weights import gguf_writer
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import Any
 from sem.core import files, jsonio, settings, state
 from sem.core.taskspec import TaskSpec
 from sem.eval.report import report
-from sem.lm.local import chat
+from sem.lm.local import chat, gguf_writer
 from sem.lm.local import model as models
-from sem.lm.weights import gguf_writer
 from sem.package import contract, kit
 from sem.package.export import documents, targets
 from sem.package.export.bundle import adapter_base, generation_config

@@ -10,8 +10,8 @@ from tinymodels import FAMILIES, make_model, make_tokenizer
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError
-from sem.lm.local import chat, llamacpp
-from sem.lm.weights import gguf_convert, gguf_writer
+from sem.lm.local import chat, gguf_writer, llamacpp
+from sem.lm.weights import gguf_convert
 
 TEXTS = [
     "Mug",
