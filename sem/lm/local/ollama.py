@@ -7,7 +7,7 @@ template, and what was written is proven on texts before it is used. That Ollama
 architecture was not tried here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from sem.core.errors import SemError
@@ -83,12 +83,13 @@ def _system_line(chat: Chat, task: TaskSpec) -> str:
     return f'SYSTEM """{system}"""\n'
 
 
-def describe_runtimes(chat: Chat, max_tokens: int, prompts: Sequence[Texts]) -> str:
-    """Return which runtimes a model that `chat` speaks to can be packaged for, in words."""
+def describe_runtimes(chat: Chat, max_tokens: int, tasks: Iterable[TaskSpec]) -> str:
+    """Return which runtimes a model that answers `tasks` can be packaged for, in words."""
     if not chat.turns:
         return "for Transformers"
     try:
-        write_modelfile(chat, max_tokens, prompts)
+        for task in tasks:
+            write_modelfile(chat, max_tokens, task=task)
     except SemError as error:
         return f"for Transformers and vLLM; {error.message}"
     return "for Transformers, vLLM and Ollama"

