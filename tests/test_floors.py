@@ -50,7 +50,7 @@ DOORS = {
     ),
     "fastapi": ("optimizer.server.",),
     "filelock": ("core.files",),
-    "gguf": ("lm.weights.gguf_convert", "lm.weights.gguf_writer"),
+    "gguf": ("lm.weights.gguf_convert", "lm.local.gguf_writer"),
     "httpx": ("lm.api.wire",),
     # The transport below httpx: where a deadline can be kept.
     "httpcore": ("lm.api.wire",),

@@ -2,8 +2,8 @@
 
     python benchmarks/faults/packages.py
 
-Every case of `tests/support/hostilepackages.py` is planted in a copy of a real package (tiny, and
-trained four steps) with the manifest's hashes written anew, as an attacker would; knowing ones
+Every case of `tests/support/hostilepackages.py` and `hostilecontents.py` is planted in a copy of a
+real package (tiny, and trained four steps) with the manifest's hashes written anew, as an attacker would; knowing ones
 put the hashes of the lineage right, too. Each is refused by name, or stands in the list of those
 that only a signature can tell; a traceback is neither.
 
@@ -54,14 +54,15 @@ def outcome(folder: Path) -> tuple[str, list[str]]:
 def main(argv: list[str] | None = None) -> None:
     parser: argparse.ArgumentParser = console.make_argument_parser(__doc__)
     parser.parse_args(argv)
-    from hostilepackages import CASES
+    import hostilecontents
+    import hostilepackages
 
     rows, slowest = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"SEM_DEVICE": "cpu", "WANDB_MODE": "disabled", "SEM_ROOT": folder}
         good = make_package(Path(folder))
         before = outcome(good)
-        for name, case in CASES.items():
+        for name, case in (hostilepackages.CASES | hostilecontents.CASES).items():
             copy = shutil.copytree(good, Path(folder) / "copies" / good.name)
             case.plant(copy)
             began = time.perf_counter()

@@ -16,12 +16,17 @@ def export_package(
     sem: Sem = None,
     run: RunId = None,
     target: Annotated[
-        tuple[str, ...], "transformers, vllm or ollama (default: all that can serve it)"
+        tuple[str, ...],
+        "transformers, vllm, ollama, llamacpp or llamacpp-q8_0 (default: the first three, "
+        "where they can serve it)",
     ] = (),
 ) -> None:
     """Merge the adapter and write a self-describing package.
 
         fab package.export --sem shop --run RUN --target vllm
+
+    llamacpp also writes the weights as gguf/model.f16.gguf, llamacpp-q8_0 as 8-bit ones, whose
+    score has to be measured anew.
 
     Reads   models/SEM/adapters/RUN/, reports/SEM/RUN/{report.md, scores.json}
     Writes  models/SEM/packages/RUN/
@@ -43,6 +48,7 @@ def verify_package(
     run: RunId = None,
     path: Annotated[Path | None, "a package folder anywhere, not of a sem here"] = None,
     answers: Annotated[int, "also repeat that many proven prompts"] = 0,
+    kit: Annotated[bool, "also let the packaged model answer its own kit.jsonl again"] = False,
     set: Overrides = (),
 ) -> None:
     """Check that a package is what it says it is, and answers as the run that was proven.
@@ -52,7 +58,8 @@ def verify_package(
     Every hash, and what follows from something else in it: the lineage, the report, what runtimes
     read, the tensors. Exit 1 names each fault. --answers N repeats at least N proven prompts with
     the packaged model and wants the same bytes; the same machine and precision as the evaluation
-    are needed for that.
+    are needed for that. --kit does the same with the few prompts in the package itself, and needs
+    no project.
 
     Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
     """
@@ -66,6 +73,8 @@ def verify_package(
             "do not use it: restore the files or export it again",
         )
     print(f"every file of {folder.name} is as the manifest says")
+    if kit:
+        _replay_kit(folder)
     if answers:
         _repeat_answers(Project.load(sem, set), folder, answers)
     console.print_output_path(folder)
@@ -79,6 +88,22 @@ def _package_of_run(sem: str | None, run: str | None) -> Path:
     folder = bundle.latest_package(project, run)
     refuse_tainted(project.adapters / folder.name, f"run {folder.name}")
     return folder
+
+
+def _replay_kit(folder: Path) -> None:
+    """Say how many answers of the kit come back; raise SemError that names those that do not."""
+    from sem.package import contract, kit
+
+    rows = kit.read_kit(folder)
+    different = kit.replay_kit(folder, contract.read_tasks(folder))
+    print(f"{len(rows) - len(different)} of {len(rows)} answers of the kit are byte-equal")
+    if different:
+        raise SemError(
+            f"{folder}: {len(different)} of {len(rows)} answers differ from the kit's: "
+            f"{', '.join(different)}",
+            "on the machine and in the precision of the evaluation it answers as was proven; "
+            "elsewhere the last bits can differ",
+        )
 
 
 def _repeat_answers(project: Project, folder: Path, count: int) -> None:

@@ -5,9 +5,11 @@
         case.plant(folder)
 
 Every case writes the manifest's hashes anew, as an attacker would; `knowing` ones also put the
-hashes of the lineage right, which is as far as one gets without the training.
+hashes of the lineage right and write the documents anew, which is as far as one gets without the
+training.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -18,6 +20,7 @@ from typing import Any
 
 from sem.core import files, jsonio, manifest
 from sem.lm.local import chat
+from sem.package.export import documents
 
 MODEL = "model/model.safetensors"
 ADAPTER = "adapter/adapter_model.safetensors"
@@ -48,6 +51,10 @@ def seal(folder: Path, knowing: bool) -> None:
         facts["scores"]["scores_json"] = files.sha256_file(folder / "scores.json")
         facts["scores"]["verdict"] = files.read_json(folder / "scores.json")["verdict"]
         facts["lineage"]["renderer"] = chat.stored_fingerprint(folder / "model")
+        # What was planted may be something that no card can be written of.
+        with contextlib.suppress(Exception):
+            for name, content in documents.write_documents(folder).items():
+                files.write_file(folder / name, content)
     facts["files"] = {
         str(path.relative_to(folder)): {
             "bytes": path.stat().st_size,
@@ -491,14 +498,17 @@ CASES: dict[str, Case] = {
         is_sealed=False,
     ),
     # What follows from nothing in the package.
-    "other weights of the same shape": Case(tensors(MODEL, nudged), None),
+    "other weights of the same shape": Case(tensors(MODEL, nudged), None, is_knowing=True),
     "another adapter and its hash": Case(tensors(ADAPTER, nudged), None, is_knowing=True),
     "a proof forged throughout": Case(forged_proof, None, is_knowing=True),
     "another day of export": Case(
         facts(lambda f: f.update(created_at="2020-01-01T00:00:00+00:00")), None
     ),
-    "another run.json": Case(facts(lambda f: f["lineage"].update(run_json="0" * 64)), None),
-    "another vocabulary": Case(exchanged, None),
-    "another version in the lock": Case(swapped("repro.lock", "torch==", "torch==0."), None),
+    "another run.json": Case(
+        facts(lambda f: f["lineage"].update(run_json="0" * 64)), "run.json: not the file"
+    ),
+    "another vocabulary": Case(exchanged, None, is_knowing=True),
+    "another version in the lock": Case(
+        swapped("repro.lock", "torch==", "torch==0."), None, is_knowing=True
+    ),
 }
-UNTELLABLE = [name for name, case in CASES.items() if case.words is None]

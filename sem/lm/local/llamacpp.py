@@ -5,6 +5,7 @@ answers no web page: a browser's cross-origin request is not allowed. Replies ar
 Schema of the request (`json_mode: schema`).
 """
 
+import importlib.util
 import os
 import threading
 from dataclasses import dataclass
@@ -75,7 +76,15 @@ class Server:
         Over HTTP, because the call in process leaves out the tokens. Raise SemError when the
         server refuses it or does not answer.
         """
-        address = f"{self._server.listening_address}/completion"
+        return self._post("completion", request)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the ids of `text` by the tokenizer in the file, control tokens read as such."""
+        request = {"content": text, "add_special": False, "parse_special": True}
+        return self._post("tokenize", request)["tokens"]
+
+    def _post(self, place: str, request: dict[str, Any]) -> Any:
+        address = f"{self._server.listening_address}/{place}"
         wire.begin_wire(COMPLETION_S)
         try:
             with wire.wire_client() as client:
@@ -97,6 +106,11 @@ class Server:
     def wait(self) -> None:
         """Serve until this process is interrupted."""
         threading.Event().wait()
+
+
+def is_installed() -> bool:
+    """Return whether xllamacpp is here."""
+    return importlib.util.find_spec("xllamacpp") is not None
 
 
 def _door() -> Any:

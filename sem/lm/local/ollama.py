@@ -7,9 +7,11 @@ template, and what was written is proven on texts before it is used. That Ollama
 architecture was not tried here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from sem.core.errors import SemError
+from sem.core.taskspec import TaskSpec
 from sem.lm.local.chat import Chat
 from sem.lm.local.turns import SYSTEM, USER
 
@@ -23,17 +25,26 @@ SYSTEM_PLACE, USER_PLACE = "{{ .System }}", "{{ .Prompt }}"
 _IF, _ELSE, _END = "{{ if .System }}", "{{ else }}", "{{ end }}"
 
 
-def write_modelfile(chat: Chat, max_tokens: int, prompts: Sequence[Texts] = ()) -> str:
-    """Return the Modelfile over `./model`; SemError that says why there can be none.
+def write_modelfile(
+    chat: Chat,
+    max_tokens: int,
+    prompts: Sequence[Texts] = (),
+    task: TaskSpec | None = None,
+    weights: str = "./model",
+) -> str:
+    """Return the Modelfile over `weights`; SemError that says why there can be none.
 
-    `prompts`: texts (system, user) that its template must render as `chat` does, beside SAMPLES.
+    With a `task` it holds the system prompt and the instruction, so that a cleaned page is all
+    that is sent. `prompts`: texts (system, user) that its template must render as `chat` does,
+    beside SAMPLES.
     """
     if not chat.turns:
         raise _refusal("an encoder-decoder has no turns")
-    template = _template(chat)
-    for system, user in (*SAMPLES, *prompts):
-        if render_modelfile_template(template, system, user) != _without_bos(
-            chat, chat.prompt_text(system, user)
+    template = _template(chat, task)
+    system = [(task.system_prompt, "page")] if task else []
+    for system_text, user in (*SAMPLES, *prompts, *system):
+        if render_modelfile_template(template, system_text, user) != _without_bos(
+            chat, chat.prompt_text(system_text, _instructed(task, user))
         ):
             raise _refusal("the chat template does more than put texts into places")
     parameters = [
@@ -43,15 +54,42 @@ def write_modelfile(chat: Chat, max_tokens: int, prompts: Sequence[Texts] = ()) 
         f"PARAMETER num_ctx {max_tokens}",
         *(f'PARAMETER stop "{stop}"' for stop in _stops(chat)),
     ]
-    return f'FROM ./model\nTEMPLATE """{template}"""\n' + "\n".join(parameters) + "\n"
+    head = _comment(task) if task else ""
+    middle = f'TEMPLATE """{template}"""\n' + (_system_line(chat, task) if task else "")
+    return f"{head}FROM {weights}\n{middle}" + "\n".join(parameters) + "\n"
 
 
-def describe_runtimes(chat: Chat, max_tokens: int, prompts: Sequence[Texts]) -> str:
-    """Return which runtimes a model that `chat` speaks to can be packaged for, in words."""
+def schema_file(task_id: str) -> str:
+    """Return where in a package the JSON Schema of a task lies."""
+    return f"serve/schemas/{quote(task_id, safe='')}.schema.json"
+
+
+def _instructed(task: TaskSpec | None, user: str) -> str:
+    return task.prompt(user) if task else user
+
+
+def _comment(task: TaskSpec) -> str:
+    return f"""\
+# Task {task.task_id!a}: send a page as the prompt; instruction and system prompt are in here.
+# Clean the page first, as the expert does (`opensem ask`): a raw one does not fit the context.
+# Send the JSON in {schema_file(task.task_id)} as "format": without it nothing holds the answer.
+"""
+
+
+def _system_line(chat: Chat, task: TaskSpec) -> str:
+    system = chat.neutral(task.system_prompt)
+    if '"""' in system:
+        raise _refusal(f"the system prompt of {task.task_id} writes three quotes")
+    return f'SYSTEM """{system}"""\n'
+
+
+def describe_runtimes(chat: Chat, max_tokens: int, tasks: Iterable[TaskSpec]) -> str:
+    """Return which runtimes a model that answers `tasks` can be packaged for, in words."""
     if not chat.turns:
         return "for Transformers"
     try:
-        write_modelfile(chat, max_tokens, prompts)
+        for task in tasks:
+            write_modelfile(chat, max_tokens, task=task)
     except SemError as error:
         return f"for Transformers and vLLM; {error.message}"
     return "for Transformers, vLLM and Ollama"
@@ -69,8 +107,9 @@ def render_modelfile_template(template: str, system: str, user: str) -> str:
     return before + (system if SYSTEM_PLACE in template else "") + middle + user + rest
 
 
-def _template(chat: Chat) -> str:
-    places = [_without_bos(chat, chat.prompt_text(system, USER)) for system in (SYSTEM, "")]
+def _template(chat: Chat, task: TaskSpec | None) -> str:
+    user = _instructed(task, USER)
+    places = [_without_bos(chat, chat.prompt_text(system, user)) for system in (SYSTEM, "")]
     for text in places:
         if "{{" in text or "}}" in text or '"""' in text:
             raise _refusal("the chat template writes braces or quotes that Ollama reads itself")

@@ -157,6 +157,14 @@ def _hub_name(base_model_id: str) -> tuple[str, str]:
     return name, commit
 
 
+def hub_reference(base_model_id: str) -> tuple[str, str] | None:
+    """Return the hub model and commit that `base_model_id` names; None where no hub has it."""
+    if base_model_id.startswith("pip:"):
+        return None
+    name, _, commit = base_model_id.partition("@")
+    return (name, commit) if HUB_ID.fullmatch(name) and COMMIT.fullmatch(commit) else None
+
+
 def known_package(base_model_id: str) -> WeightPackage:
     """Return the weight package of that id or slug; the SemError names the nearest one."""
     table = weight_packages.KNOWN

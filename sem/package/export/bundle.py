@@ -1,30 +1,28 @@
 """The deliverable: adapter, merged model, contract, proof, lock and manifest in one folder."""
 
 import shutil
-import sys
 from collections.abc import Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, jsonio, manifest, provenance, run, schema, settings, state
 from sem.core.errors import SemError
-from sem.core.project import ROOT, Project
-from sem.core.projects import IS_CHECKOUT
+from sem.core.project import Project
 from sem.core.run import Run
 from sem.core.taskspec import TaskSpec
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.split.snapshot import Snapshot
 from sem.eval.answers import answers, subject
+from sem.eval.answers.subject import EvalSubject
 from sem.eval.report import eval_report_v1
 from sem.eval.report import report as reports
-from sem.lm.local import chat, constrain, turns
+from sem.lm.local import chat, constrain, gguf_writer, turns
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
-from sem.lm.weights import pinned_base
-from sem.package import contract
+from sem.lm.weights import pinned_base, weights
+from sem.package import contract, kit
 from sem.package.contract import PackageContract
-from sem.package.export import targets
+from sem.package.export import documents, repro_lock, targets
 from sem.package.export.targets import ServedPackage
 
 FORMAT = "package.v1"
@@ -34,6 +32,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
+# Files that are copied where they are, and what each is called in a package.
+COPIES = {documents.GATE: documents.GATE, "LICENSE": "LICENSE.base"}
 # That the packaged tokenizer must encode as the proven one did.
 PROVEN_PROMPTS = 64
 MANIFEST_SCHEMA: dict[str, Any] = {
@@ -74,15 +74,19 @@ def build_package(project: Project, target: Run, requested: Sequence[str]) -> Pa
     for name in requested:
         if name not in suited:
             raise SemError(f"{name} does not serve an encoder-decoder", f"use {', '.join(suited)}")
+        if name in targets.GGUF:
+            gguf_writer.check_writable(models.read_config(base.folder / "config.json"), speaker)
     folder = project.packages / target.id
+    asked = _contract(project, target, speaker)
     served = ServedPackage(
         plan["sem"],
         speaker,
         plan["hardware"]["dtype"],
-        plan["recipe"]["max_tokens"],
-        tuple(run.tasks_of(plan).values()),
+        asked.context,
+        tuple(asked.tasks.values()),
     )
-    target_names = _writable(served, {*(requested or suited), *_present(folder)}, set(requested))
+    usual = [name for name in suited if name in targets.DEFAULT]
+    target_names = _writable(served, {*(requested or usual), *_present(folder)}, set(requested))
     _check_adapter(target)
     report = _report(project, target)
     building = project.packages / f".building-{target.id}"
@@ -90,7 +94,7 @@ def build_package(project: Project, target: Run, requested: Sequence[str]) -> Pa
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         try:
-            _fill(project, target, building, report, served, target_names)
+            _fill(project, target, building, report, served, asked, target_names)
         except SemError:
             shutil.rmtree(building, ignore_errors=True)
             # A takedown that came in between withdraws what is read here: it is the reason.
@@ -136,6 +140,7 @@ def _fill(
     folder: Path,
     report: Path,
     served: ServedPackage,
+    asked: PackageContract,
     target_names: Sequence[str],
 ) -> None:
     plan = target.plan()
@@ -147,6 +152,7 @@ def _fill(
     assert target.adapter is not None
     for path in sorted(target.adapter.iterdir()):
         shutil.copyfile(path, folder / "adapter" / path.name)
+    _name_base(folder / "adapter" / "adapter_config.json", plan["base_model"]["base_model_id"])
     merged = models.merge_adapter(
         models.load_model(base.folder, plan["hardware"]["dtype"]), target.adapter
     )
@@ -159,15 +165,46 @@ def _fill(
     files.write_file(folder / "task_spec.json", jsonio.pretty_json(_specs(plan)))
     assert target.folder is not None
     shutil.copyfile(target.folder / "run.json", folder / "run.json")
-    contract.write_contract(folder, _contract(project, target, served))
-    files.write_file(folder / "repro.lock", _lock(project, plan))
+    contract.write_contract(folder, asked)
+    files.write_file(folder / "repro.lock", repro_lock.write_lock(plan))
+    for origin, name in ((report.parent, documents.GATE), (base.folder, "LICENSE")):
+        if (origin / name).is_file():
+            shutil.copyfile(origin / name, folder / COPIES[name])
+    tested = subject.resolve_subject(project, target.id, "test", None)
+    rows = kit.build_kit(tested, served.chat)
+    if rows:
+        kit.write_kit(folder, rows)
+    else:
+        console.print_note("no kit.jsonl: the test part has no answers by today's settings")
+    texts = targets.texts_to_check(served.chat, [e.input_text for e in tested.examples])
     for name in target_names:
-        targets.write_target(name, folder, served)
+        targets.write_target(name, folder, served, texts)
+    for name, text in documents.write_documents(folder).items():
+        files.write_file(folder / name, text)
     facts = _facts(project, target, folder, target_names)
     manifest.seal_folder(folder, facts)
     problems = schema.schema_problems(manifest.read_manifest(folder), MANIFEST_SCHEMA)
     if problems:
         raise AssertionError(f"the manifest breaks its own schema: {problems}")
+
+
+def adapter_base(base_model_id: str) -> dict[str, str]:
+    """Return how an adapter_config.json names `base_model_id`: so that PEFT finds it on the hub.
+
+    What is on no hub keeps its id; the card says how it is loaded.
+    """
+    reference = weights.hub_reference(base_model_id)
+    if reference is None:
+        return {"base_model_name_or_path": base_model_id}
+    name, commit = reference
+    return {"base_model_name_or_path": name, "revision": commit}
+
+
+def _name_base(path: Path, base_model_id: str) -> None:
+    config = files.read_object(path)
+    named = config | adapter_base(base_model_id)
+    if named != config:
+        files.write_file(path, jsonio.pretty_json(named))
 
 
 def _write_tokenizer(base: Path, speaker: Chat, folder: Path) -> None:
@@ -231,21 +268,39 @@ def _specs(plan: dict[str, Any]) -> Any:
     return specs[0] if len(specs) == 1 else {"format": "task_specs.v1", "tasks": specs}
 
 
-def _contract(project: Project, target: Run, served: ServedPackage) -> PackageContract:
+def _contract(project: Project, target: Run, speaker: Chat) -> PackageContract:
     """Return how the package is asked: as its run was trained and proven."""
     plan = target.plan()
+    tasks = run.tasks_of(plan)
     tested = subject.resolve_subject(project, target.id, "test", None)
     recorded = tested.book.recorded()
-    config = models.read_config(tested.weights.folder / "config.json")
-    # An encoder-decoder without limit reads as much as the run was trained on.
-    context = config.get("max_position_embeddings") or plan["recipe"]["max_tokens"]
+    room = recorded.get("max_new_tokens", tested.settings.max_new_tokens)
+    is_held = speaker.turns and _can_be_held(tuple(tasks.values()))
     return PackageContract(
-        tasks=run.tasks_of(plan),
+        tasks=tasks,
         clean=_cleaned_with(project, tested.frozen),
-        max_new_tokens=recorded.get("max_new_tokens", tested.settings.max_new_tokens),
-        context=context,
-        decoding="constrained" if served.chat.turns and _can_be_held(served.tasks) else "free",
+        max_new_tokens=room,
+        context=_context(tested, plan["recipe"]["max_tokens"], room),
+        decoding="constrained" if is_held else "free",
     )
+
+
+def _context(tested: EvalSubject, trained: int, room: int) -> int:
+    """Return how long prompt and answer may be together: what is proven, and the model holds.
+
+    Longer prompts than any that it was trained or proven on are not promised to work.
+    """
+    path = tested.book.path
+    recorded = answers.read_answers(path).values() if path.exists() else ()
+    proven = max(
+        (answer.tokens_in for answer in recorded if answer.finish != "refused"), default=0
+    )
+    holds = models.read_config(tested.weights.folder / "config.json").get(
+        "max_position_embeddings"
+    )
+    context = max(trained, proven) + room
+    # An encoder-decoder has no limit of its own.
+    return min(holds, context) if holds else context
 
 
 def _can_be_held(tasks: Sequence[TaskSpec]) -> bool:
@@ -320,23 +375,6 @@ def _report(project: Project, target: Run) -> Path:
             "a package carries its proof: run `fab eval.generate eval.report` first",
         )
     return path
-
-
-def _lock(project: Project, plan: dict[str, Any]) -> str:
-    lock = files.read_text(ROOT / "requirements.lock") if IS_CHECKOUT else _installed_pins()
-    version = ".".join(map(str, sys.version_info[:3]))
-    source = plan["source"]
-    head = [
-        f"# Python {version}; commit {source['commit']} (dirty: {source['dirty']})",
-        *(f"# trained with {name} {number}" for name, number in sorted(plan["packages"].items())),
-    ]
-    return "\n".join(head) + "\n" + lock
-
-
-def _installed_pins() -> str:
-    """Return every package of this environment as a pin, by name."""
-    names = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(names.items()))
 
 
 def _present(folder: Path) -> list[str]:

@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, settings
-from sem.core.errors import SemError
+from sem.core import files, jsonio, settings, state
 from sem.core.taskspec import TaskSpec
 from sem.eval.report import report
-from sem.lm.local import chat
+from sem.lm.local import chat, gguf_writer
 from sem.lm.local import model as models
-from sem.package import contract
-from sem.package.export import targets
-from sem.package.export.bundle import generation_config
+from sem.package import contract, kit
+from sem.package.export import documents, targets
+from sem.package.export.bundle import adapter_base, generation_config
 from sem.package.export.targets import ServedPackage
 
 Check = Callable[[Path, dict[str, Any]], Iterator[str]]
@@ -68,12 +67,17 @@ def _contract(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
         yield "task_spec.json: not the tasks that the manifest's lineage names"
 
 
-def _asked(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+def _asked(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
     """Check that the package says how it is asked, within what its model can hold."""
     asked = contract.read_contract(folder)
     limit = files.read_json(folder / "model" / "config.json").get("max_position_embeddings")
     if limit and asked.context > limit:
         yield f"generation.json: a context of {asked.context:,} tokens, the model holds {limit:,}"
+    for name in sorted(facts["targets"]):
+        for path in targets.list_target_files(name, sorted(asked.tasks)):
+            for number in _contexts(folder / path):
+                if number != asked.context:
+                    yield f"{path}: two contexts: {number:,} and {asked.context:,} tokens"
     if asked.max_new_tokens >= asked.context:
         yield "generation.json: answers as long as the context leave no room for a page"
 
@@ -89,7 +93,9 @@ def _tasks(folder: Path) -> list[TaskSpec]:
 def _adapter_config(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
     """Check that evaluation would merge the adapter, and that its base is the lineage's."""
     config = files.read_json(folder / "adapter" / "adapter_config.json")
-    if config["base_model_name_or_path"] != facts["lineage"]["base_model"]["base_model_id"]:
+    base = adapter_base(facts["lineage"]["base_model"]["base_model_id"])
+    named = {key: config.get(key) for key in ("base_model_name_or_path", "revision")}
+    if named != {"revision": None, **base}:
         yield "adapter/adapter_config.json: names another base model than the lineage"
     if config.get("method") == "full":
         return
@@ -181,7 +187,12 @@ def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
         ):
             yield "model/generation_config.json: not the greedy decoding that was proven"
     served = ServedPackage(
-        facts["sem"], speaker, _dtype(folder), _max_tokens(folder), tuple(_tasks(folder))
+        facts["sem"],
+        speaker,
+        _dtype(folder),
+        contract.read_contract(folder).context,
+        tuple(_tasks(folder)),
+        _checked_texts(folder),
     )
     for name in facts["targets"]:
         for written, text in targets.TARGETS[name](served).items():
@@ -192,18 +203,73 @@ def _served(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
             yield f"{spelled}: this tokenizer spells everything itself"
 
 
-def _max_tokens(folder: Path) -> int:
-    """Return the context that the package was made for, the one number taken from its files."""
-    contexts = set()
-    for name, pattern in (
-        ("serve/vllm.yaml", r"^max-model-len: ([1-9][0-9]{0,8})$"),
-        ("Modelfile", r"^PARAMETER num_ctx ([1-9][0-9]{0,8})$"),
+def _contexts(path: Path) -> list[int]:
+    """Return the contexts that the file `path` tells a runtime."""
+    pattern = r"^(?:max-model-len:|PARAMETER num_ctx) ([1-9][0-9]{0,8})$"
+    if path.suffix in (".md", ".gguf") or not path.exists():
+        return []
+    return [int(number) for number in re.findall(pattern, files.read_text(path), re.M)]
+
+
+def _checked_texts(folder: Path) -> int:
+    """Return on how many texts export compared llama.cpp's token ids, taken from its note."""
+    path = folder / "serve" / "LLAMACPP.md"
+    pattern = r"^- Token ids: equal to the package's tokenizer on ([1-9][0-9]?) texts\.$"
+    notes = re.findall(pattern, files.read_text(path), re.M) if path.exists() else []
+    return int(notes[0]) if notes else 0
+
+
+def _documents(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that card, licences, schemas and bills of materials are what the rest makes them."""
+    for name, text in documents.write_documents(folder).items():
+        # One that is missing is named by the manifest's check.
+        if name in facts["files"] and files.read_text(folder / name) != text:
+            yield f"{name}: not what export writes for this package"
+
+
+def _gate(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that a gate's verdict is of this run."""
+    path = folder / documents.GATE
+    if not path.exists():
+        return
+    gate = state.read_state_file(path, state.Gate)
+    for what, own, listed in (
+        ("sem", gate.get("sem"), facts["sem"]),
+        ("run", gate["run"], facts["run_id"]),
+        ("split", gate.get("split"), "test"),
     ):
-        if (folder / name).exists():
-            contexts.update(re.findall(pattern, files.read_text(folder / name), re.M))
-    if len(contexts) > 1:
-        raise SemError(f"two contexts: {' and '.join(sorted(contexts))} tokens", "export it again")
-    return int(next(iter(contexts), 1))
+        if own != listed:
+            yield f"{documents.GATE}: its {what} is not that of the manifest"
+
+
+def _kit(folder: Path, _: dict[str, Any]) -> Iterator[str]:
+    """Check that the kit's prompts and token ids are those of the package's own tokenizer."""
+    if not (folder / kit.KIT).exists():
+        return
+    speaker, tasks = chat.load_chat(folder / "model"), contract.read_tasks(folder)
+    for row in kit.read_kit(folder):
+        if not row.matches(speaker, tasks):
+            yield f"{kit.KIT}: {row.id}: not the prompt and ids that this tokenizer writes"
+
+
+def _gguf_headers(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that the metadata of GGUF files are what this model and tokenizer make them."""
+    for path, kind in _gguf_files(facts):
+        for fault in gguf_writer.header_faults(
+            folder / "model", folder / path, kind, facts["sem"]
+        ):
+            yield f"{path}: {fault}"
+
+
+def _gguf_tensors(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Check that every tensor of GGUF files is that of the model, byte for byte."""
+    for path, kind in _gguf_files(facts):
+        for fault in gguf_writer.tensor_faults(folder / "model", folder / path, kind):
+            yield f"{path}: {fault}"
+
+
+def _gguf_files(facts: dict[str, Any]) -> list[tuple[str, gguf_writer.Kind]]:
+    return [targets.GGUF[name] for name in facts["targets"] if name in targets.GGUF]
 
 
 BASIC: dict[str, Check] = {
@@ -214,10 +280,15 @@ BASIC: dict[str, Check] = {
     "generation.json": _asked,
     "adapter/adapter_config.json": _adapter_config,
     "repro.lock": _lock,
+    documents.GATE: _gate,
 }
 DEEP: dict[str, Check] = {"model/model.safetensors": _weights}
 SANDBOXED: dict[str, Check] = {
     "model/tokenizer.json": _served,
     "model/config.json": _shapes,
     "adapter/adapter_model.safetensors": _adapter_shapes,
+    kit.KIT: _kit,
+    "gguf": _gguf_headers,
 }
+# What reads the weights once more, by a config that the checks above let pass.
+LAST: dict[str, Check] = {"gguf": _gguf_tensors, documents.CARD: _documents}

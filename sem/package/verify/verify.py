@@ -19,11 +19,14 @@ from sem.core.errors import SemError
 from sem.eval.answers import answers, subject
 from sem.eval.answers.subject import EvalSubject
 from sem.lm.local import model as models
-from sem.package.export import targets
+from sem.lm.local.ollama import schema_file
+from sem.package import kit
+from sem.package.export import documents, targets
 from sem.package.export.bundle import MANIFEST_SCHEMA
 from sem.package.verify.package_checks import (
     BASIC,
     DEEP,
+    LAST,
     SANDBOXED,
     WEIGHTS,
     Check,
@@ -52,8 +55,11 @@ def run_check(check: Callable[[], list[str]]) -> list[str]:
     return [TOO_MUCH] if answer is None else answer["faults"]
 
 
-SUFFIXES = {".safetensors", ".json", ".jinja", ".md", ".yaml", ".lock"}
-NAMES = {"Modelfile"}
+SUFFIXES = {
+    *(".safetensors", ".json", ".jinja", ".md", ".yaml", ".lock", ".jsonl", ".gguf"),
+    ".Modelfile",
+}
+NAMES = {"Modelfile", "LICENSE.base"}
 # a tokenizer.json of 262k tokens has 33 MB.
 MAX_TEXT_BYTES = 64_000_000
 MAX_MANIFEST_BYTES = 1_000_000
@@ -70,8 +76,12 @@ REQUIRED = (
     "scores.json",
     "eval_report.md",
     "repro.lock",
+    *documents.DOCUMENTS,
 )
 OPTIONAL = (
+    documents.GATE,
+    kit.KIT,
+    "LICENSE.base",
     "model/special_tokens_map.json",
     "model/chat_template.jinja",
     "model/generation_config.json",
@@ -145,6 +155,7 @@ def package_faults(folder: Path) -> list[str]:
     models.import_classes()
     for name, check in SANDBOXED.items():
         faults += [] if faults else run_check(partial(_checked, {name: check}, folder, facts))
+    faults += [] if faults else _checked(LAST, folder, facts)
     _refuse_taint(folder)
     return [_printable(line) for line in dict.fromkeys(faults)]
 
@@ -233,8 +244,15 @@ def _tree(folder: Path) -> Iterator[str]:
             yield f"{name}: a kind of file no package holds"
         elif path.name.startswith(".tmp-"):
             yield f"{name}: what a killed writer left, or somebody hid"
-        elif str(name) not in WEIGHTS and path.stat().st_size > MAX_TEXT_BYTES:
+        elif str(name) not in WEIGHTS and path.stat().st_size > _most_bytes(folder, path):
             yield f"{name}: larger than any file of its kind"
+
+
+def _most_bytes(folder: Path, path: Path) -> int:
+    """Return how large the file `path` may be: a GGUF file as its model, written anew."""
+    weights = folder / WEIGHTS[1]
+    is_weights = path.suffix == ".gguf" and weights.exists()
+    return MAX_TEXT_BYTES + (2 * weights.stat().st_size if is_weights else 0)
 
 
 def _manifest(folder: Path, expected_schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -253,10 +271,11 @@ def _manifest(folder: Path, expected_schema: dict[str, Any]) -> tuple[dict[str, 
 
 
 def _names(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield files that are missing, or that belong to no target of the manifest."""
-    listed, expected_files = set(facts["files"]), set(REQUIRED)
+    """Yield files that are missing, or that belong to no task or target of the manifest."""
+    tasks = sorted(facts["lineage"]["tasks"])
+    listed, expected_files = set(facts["files"]), {*REQUIRED, *map(schema_file, tasks)}
     for name in facts["targets"]:
-        expected_files |= set(targets.FILES[name])
+        expected_files |= targets.list_target_files(name, tasks)
     yield from (f"{name}: missing, a package holds it" for name in sorted(expected_files - listed))
     for name in sorted(listed - expected_files - set(OPTIONAL)):
         yield f"{name}: a kind of file no package holds for {', '.join(facts['targets'])}"

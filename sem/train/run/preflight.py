@@ -292,9 +292,9 @@ def own_forward(subject: PreflightInputs) -> PreflightCheck:
 
 def check_packaging(subject: PreflightInputs) -> PreflightCheck:
     """Say before training which runtimes a package of this run can be made for."""
-    tasks, most = subject.writer.tasks.values(), subject.recipe.max_tokens
-    prompts = [(spec.system_prompt, spec.prompt("page")) for spec in tasks]
-    return PreflightCheck("package", ollama.describe_runtimes(subject.writer.chat, most, prompts))
+    writer, most = subject.writer, subject.recipe.max_tokens
+    runtimes = ollama.describe_runtimes(writer.chat, most, writer.tasks.values())
+    return PreflightCheck("package", runtimes)
 
 
 def memory_fits(subject: PreflightInputs) -> PreflightCheck:

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from tinymodels import make_tokenizer
 
+from sem import Expert
 from sem.core import files, jsonio, run
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
+from sem.eval.answers import answers, subject
 from sem.lm.local import chat
+from sem.lm.local import model as models
 from sem.package.export import bundle
 from sem.package.export.targets import ServedPackage
 from sem.package.verify import verify
@@ -80,6 +83,61 @@ def test_one_runtime_alone_is_a_whole_package_and_a_second_joins_it(exported) ->
     bundle.build_package(project, target, ["ollama"])
     assert files.read_json(folder / "manifest.json")["targets"] == ["ollama", "vllm"]
     assert verify.package_faults(folder) == []
+
+
+def test_a_gguf_file_is_written_where_it_is_asked_for(exported) -> None:
+    pytest.importorskip("xllamacpp")
+    project, target = exported
+    folder = bundle.build_package(project, target, ["llamacpp", "llamacpp-q8_0"])
+    assert verify.package_faults(folder) == []
+    assert sorted(path.name for path in (folder / "gguf").iterdir()) == [
+        "model.f16.gguf",
+        "model.q8_0.gguf",
+    ]
+    assert "on 20 texts" in files.read_text(folder / "serve" / "LLAMACPP.md")
+    with Expert.load(folder, engine="llamacpp", verify=False) as expert:
+        extraction = expert.extract("<h1>Red mug</h1><p>12.50</p>")
+    assert (extraction.refusal, set(extraction.value)) == (None, {"title", "price"})
+
+
+def test_a_model_that_no_gguf_holds_is_refused_before_it_is_merged(exported, monkeypatch) -> None:
+    project, target = exported
+    monkeypatch.setattr(models, "read_config", lambda path: {"model_type": "phi3"})
+    with pytest.raises(SemError, match="GGUF of a phi3 model is not written"):
+        bundle.build_package(project, target, ["llamacpp"])
+    assert not list(project.packages.glob("*")) if project.packages.exists() else True
+
+
+def test_a_context_is_what_was_trained_or_proven_and_the_model_holds(exported) -> None:
+    project, target = exported
+    tested = subject.resolve_subject(project, target.id, "test", None)
+    longest = max(a.tokens_in for a in answers.read_answers(tested.book.path).values())
+    assert bundle._context(tested, 10, 24) == longest + 24
+    assert bundle._context(tested, longest + 5, 24) == longest + 29
+    assert bundle._context(tested, 1 << 20, 24) == 512
+
+
+def test_a_package_of_a_run_without_answers_of_today_has_no_kit(exported, capsys) -> None:
+    _, target = exported
+    folder = bundle.build_package(Project.load("toy"), target, ["transformers"])
+    assert not (folder / "kit.jsonl").exists()
+    assert "no kit.jsonl" in capsys.readouterr().err
+    assert verify.package_faults(folder) == []
+
+
+def test_a_gate_and_the_licence_of_the_base_come_along(exported) -> None:
+    project, target = exported
+    gate = {"run": target.id, "sem": "toy", "split": "test", "verdict": "PASS", "at": "2026"}
+    files.write_file(project.reports / target.id / "gate.json", jsonio.pretty_json(gate))
+    base = Path(target.plan()["base_model"]["base_model_id"])
+    files.write_file(base / "LICENSE", "Apache License")
+    try:
+        folder = bundle.build_package(project, target, ["transformers"])
+    finally:
+        (base / "LICENSE").unlink()
+    assert verify.package_faults(folder) == []
+    assert files.read_text(folder / "LICENSE.base") == "Apache License"
+    assert "Verdict of the gate: PASS" in files.read_text(folder / "README.md")
 
 
 def test_a_runtime_that_cannot_be_told_is_left_out_or_refused(tmp_path, capsys) -> None:

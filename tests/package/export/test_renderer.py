@@ -44,7 +44,9 @@ def test_a_package_answers_in_the_turns_it_was_trained_in(packaged) -> None:
 
     template = files.read_text(folder / "Modelfile").split('"""')[1]
     said = template.replace("{{ .System }}", "s").replace("{{ .Prompt }}", "u")
-    assert said == chat.load_chat(folder / "model").prompt_text("s", "u")
+    # The page alone is sent: the instruction is part of the template.
+    user = proven.tasks["price"].prompt("u")
+    assert said == chat.load_chat(folder / "model").prompt_text("s", user)
 
 
 def test_the_untouched_model_is_asked_as_the_next_run_would_be(cut_toy) -> None:
