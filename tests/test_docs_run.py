@@ -8,6 +8,7 @@ between its blocks. A command that cannot run here is in NOT_RUN, with its reaso
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from pagestage import (
     write_pages,
 )
 from paths import ROOT
+from ports import fixed_ports
 from toy import make_model, make_t5
 
 from sem.core import files
@@ -219,6 +221,7 @@ def set_optimizer(stage: Stage) -> Scene:
     files.write_file(
         stage.root / "configs/optimizer/judge.yaml", json.dumps({"calls": {"models": [model]}})
     )
+    stage.lines.enter_context(fixed_ports(8000, 8001, 8080))
     # What `fab forge.serve` would be.
     stage.lines.enter_context(ChatServer(lambda body, number: "It is one more.", port=8080))
     ask_8000 = asks("http://127.0.0.1:8000/health")
@@ -249,6 +252,36 @@ def asks(url: str) -> Callable[[], bool]:
     return ask
 
 
+def set_asking(stage: Stage) -> Scene:
+    stage.cut_shop()
+    stage.checkout.run("fab train.prepare train.run eval.generate --run base --sem shop")
+    stage.checkout.run("fab eval.generate eval.report package.export --sem shop")
+    rows = shop_rows()
+    files.write_file(stage.root / "page.html", rows[0].input_text or "")
+    pages = [{"id": row.id, "task": row.task, "html": row.input_text} for row in rows[:3]]
+    files.write_rows(stage.root / "pages.jsonl", pages)
+    stage.lines.enter_context(fixed_ports(8000, 8001))
+    first, second = (
+        "opensem serve --sem shop",
+        "fab package.serve --sem shop --run RUN --port 8001",
+    )
+    curl = next(c for c in page_commands(read_page("docs/asking.md")) if c.startswith("curl"))
+    ask_8000 = asks("http://127.0.0.1:8000/health")
+
+    def serve_for_curl() -> None:
+        process = stage.lines.enter_context(stage.checkout.started(first))
+        while not ask_8000():
+            assert process.poll() is None
+            time.sleep(0.2)
+
+    return Scene(
+        before={curl: serve_for_curl},
+        # SIGTERM ends fab itself; the server behind it drains.
+        codes={second: (-15,)},
+        asks={first: ask_8000, second: asks("http://127.0.0.1:8001/health")},
+    )
+
+
 def set_preview(stage: Stage) -> Scene:
     # Two trainings and every scoring have to fit into the preview's time.
     pair = ("max_chars: 2000", "max_chars: 300")
@@ -272,6 +305,7 @@ SCENES: dict[str, Callable[[Stage], Scene]] = {
     "docs/index.md": set_start,
     "docs/tutorial.md": set_tutorial,
     "docs/data.md": set_data,
+    "docs/asking.md": set_asking,
     "docs/gate.md": set_gate,
     "docs/training.md": set_training,
     "docs/hosts.md": set_hosts,
@@ -325,7 +359,7 @@ def follow_commands(commands: list[str], scene: Scene, stage: Stage) -> None:
         scene.before.pop(command, lambda: None)()
         codes = scene.codes.get(command, (0,))
         if command in scene.asks:
-            stage.checkout.serve(command, scene.asks[command], codes)
+            stage.checkout.serve(fill_runs(command, stage.root), scene.asks[command], codes)
         else:
             stage.checkout.run(fill_runs(command, stage.root), codes)
         scene.after.pop(command, lambda: None)()
