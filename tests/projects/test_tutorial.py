@@ -150,38 +150,5 @@ def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, sha
         assert server.address == "http://127.0.0.1:8080/v1"
         server.close()
 
-    assert LAST.fullmatch(said[-1]), said[-1]
-
-    before = fingerprint(tree, "yours")
-    assert {"train.jsonl", "test.jsonl"} <= {Path(name).name for name in before}
-    assert any("/packages/" in name for name in before)
-    run(mine[-1])
-
-    assert fingerprint(tree, "yours") == before
-    assert fingerprint(tree, "mine") == {}
-    # `init` brings the demo.
-    assert [place.name for place in projects.find_projects(tree)] == ["demo", "yours"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_the_tutorial_runs_as_it_is_written_with_a_small_local_teacher(tree, shared):
-    pytest.importorskip("xllamacpp")
-    pages = sorted((shared / "data" / "forge" / "rust_book" / "raw").rglob("*.md"))
-    book = tree.parent / "book"
-    for path in book.iterdir():
-        path.unlink()
-    for path in [page for page in pages if 1_000 < page.stat().st_size < 4_000][:14]:
-        files.write_file(book / path.name, path.read_bytes())
-    tool = [sys.executable, "-m", "sem"]
-    path = gguf_files.locate_gguf("smollm2", ROOT)
-    server = llamacpp.Server(llamacpp.Serving(path, port=8080))
-    last = {}
-    for words in commands():
-        done = subprocess.run([*tool, *words], capture_output=True, text=True)
-        assert done.returncode == 0, (words, done.stderr[-2_000:])
-        last[words[0]] = done.stdout.splitlines()[-1:]
-
-    assert server.address == "http://127.0.0.1:8080/v1"
     assert LAST.fullmatch(last["eval"][0])
     assert [place.name for place in projects.find_projects(tree)] == ["demo"]
