@@ -367,19 +367,11 @@ def follow_commands(commands: list[str], scene: Scene, stage: Stage) -> None:
 
 
 COMMANDS = {page_name(page): page_commands(page.read_text("utf-8")) for page in PAGES}
-# Of the suite that everybody runs; the others take a minute and more each.
-FAST = ("docs/data.md",)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=() if page in FAST else pytest.mark.slow)
-        for page, commands in COMMANDS.items()
-        if commands
-    ],
-)
+@pytest.mark.parametrize("page", [page for page, commands in COMMANDS.items() if commands])
 def test_the_commands_of_a_page_run_as_they_are_written(page, stage):
     scene = SCENES.get(page, lambda _: Scene())(stage)
     try:

@@ -382,3 +382,10 @@ def test_files_and_functions_stay_short():
                 wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
 
     assert not wrong
+
+
+def test_no_two_files_of_tests_have_one_name():
+    # pytest imports them by their bare names: the second one is an error of the whole run.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+
+    assert sorted({name for name in names if names.count(name) > 1}) == []
