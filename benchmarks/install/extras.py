@@ -24,7 +24,10 @@ from benchmarks.speed.clean import machine
 from sem.core import console, files
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ("train", "serve", "judge", "documents", "cluster", "sweep", "track", "local", "test")
+EXTRAS = (
+    *("train", "serve", "judge", "documents", "cluster", "sweep", "track", "local", "mcp"),
+    *("publish", "test"),
+)
 # What must work with the base alone, and so with every extra.
 COMMANDS = (
     "opensem init",
@@ -44,6 +47,8 @@ OWN = {
     "serve": "opensem optimizer.serve --help",
     "sweep": "opensem train.sweep --help",
     "local": "opensem forge.serve --help",
+    "mcp": "opensem mcp --help",
+    "publish": "opensem package.publish --help",
 }
 IMPORTS = {
     "train": "torch transformers trl peft datasets safetensors gguf onnx llguidance",
@@ -54,6 +59,8 @@ IMPORTS = {
     "sweep": "optuna torch",
     "track": "wandb",
     "local": "xllamacpp",
+    "mcp": "mcp fastapi torch",
+    "publish": "model_signing boto3 huggingface_hub",
     "test": "pytest hypothesis mypy playwright torch",
 }
 

@@ -14,6 +14,7 @@ EXTRAS = {
     **{"ctranslate2": "serve", "litellm": "judge", "ray": "cluster", "optuna": "sweep"},
     **dict.fromkeys(("pypdf", "mammoth", "py3langid"), "documents"),
     **{"wandb": "track", "mlflow": "mlflow", "xllamacpp": "local", "unsloth": "gpu"},
+    **{"mcp": "mcp", "model_signing": "publish", "boto3": "publish"},
 }
 
 

@@ -10,6 +10,7 @@ progress and tracks.
 import io
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -25,6 +26,8 @@ from sem.train.recipe import Recipe
 Result = TypeVar("Result")
 # How long a network disk may take to show a new file.
 VISIBLE_S = 60.0
+# How long the end of the group's threads may take after an error.
+LEAVE_S = 5.0
 # The number of a row that is not there: where a step has fewer rows than processes.
 BLANK = -1
 
@@ -67,13 +70,28 @@ def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
         torch.set_num_threads(max(1, torch.get_num_threads() // _here()))
     if _here() != process_count():
         _share(folder)
-    if is_first():
-        yield
-    else:  # what the first one says is enough; an error is told after this
-        with redirect_stderr(io.StringIO()):
+    try:
+        if is_first():
             yield
-    # After an error nobody waits for the others: they are ended.
+        else:  # what the first one says is enough; an error is told after this
+            with redirect_stderr(io.StringIO()):
+                yield
+    except BaseException:
+        _leave_early()
+        raise
     torch.distributed.destroy_process_group()
+
+
+def _leave_early() -> None:
+    """End the group's threads, or the interpreter aborts on them and the exit code is lost.
+
+    What still waits for another process would wait for ever: that is left after LEAVE_S.
+    """
+    import torch
+
+    leaving = threading.Thread(target=torch.distributed.destroy_process_group, daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_S)
 
 
 def _here() -> int:
