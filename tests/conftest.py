@@ -98,14 +98,14 @@ def cut_master(tmp_path_factory: pytest.TempPathFactory, toy_master: Path) -> Pa
 @pytest.fixture(scope="session")
 def package_master(tmp_path_factory: pytest.TempPathFactory, cut_master: Path) -> Path:
     """A whole package of four steps on the toy project; what every `package` is a copy of."""
-    from tinymodels import pass_whole_path
+    from tinymodels import HELD, pass_whole_path
 
     from sem.core.project import Project
 
     root = shutil.copytree(cut_master, tmp_path_factory.mktemp("packaged"), dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         _live_in(root, patch)
-        pass_whole_path(lambda settings: Project.load("toy", settings), "llama", "chatml", [])
+        pass_whole_path(lambda settings: Project.load("toy", settings), "llama", "chatml", HELD)
         project = Project.load("toy")
     return next(project.packages.glob("2*"))
 

@@ -11,12 +11,14 @@ from sem.package import contract, kit
 def test_the_kit_holds_the_shortest_proven_prompts(package, package_master) -> None:
     rows = kit.read_kit(package)
     reports = package_master.parents[3] / "reports" / "toy" / package_master.name
-    proven = {row["id"]: row for row in files.read_rows(reports / "answers.test.jsonl")}
+    proven = {
+        row["id"]: row for row in files.read_rows(reports / "answers.test.constrained.jsonl")
+    }
     assert len(rows) == kit.MAX_ROWS
     for row in rows:
         assert (row.answer, row.finish) == (proven[row.id]["text"], proven[row.id]["finish"])
         assert len(row.ids) == proven[row.id]["tokens_in"]
-        assert row.decoding == "free"
+        assert row.decoding == "constrained"
         assert row.page in row.prompt
 
 
@@ -35,10 +37,10 @@ def test_an_answer_that_does_not_come_back_is_named(package, monkeypatch) -> Non
         jobs._replay_kit(package)
 
 
-def test_a_constrained_kit_is_replayed_held_to_the_schema(package, monkeypatch) -> None:
+def test_a_kit_is_replayed_as_it_was_decoded(package, monkeypatch) -> None:
     monkeypatch.setenv("SEM_DEVICE", "cpu")
     rows = list(files.read_rows(package / "kit.jsonl"))
-    files.write_rows(package / "kit.jsonl", [row | {"decoding": "constrained"} for row in rows])
+    files.write_rows(package / "kit.jsonl", [row | {"decoding": "free"} for row in rows])
     # Free answers of this model are noise, held ones are JSON: none can be the same.
     assert kit.replay_kit(package, contract.read_tasks(package)) == [row["id"] for row in rows]
 

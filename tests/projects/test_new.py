@@ -26,12 +26,17 @@ from sem.train.recipe import Recipe
 
 FILES = {"dataset": Dataset, "train": Recipe, "eval": EvalSettings, "forge": ForgeSettings}
 # What a template sets otherwise than the dataclass does.
+# A project of before the key goes on as it was.
 DIFFERENT = {
     "qa": {
+        "eval": {"decoding"},
         "dataset": {"clean.default.input", "split.group_by"},
         "forge": {"params", "teacher.max_tokens"},
     },
-    "extraction": {"forge": {"forge_class", "params", "pairs_per_chunk"}},
+    "extraction": {
+        "eval": {"decoding"},
+        "forge": {"forge_class", "params", "pairs_per_chunk"},
+    },
 }
 
 

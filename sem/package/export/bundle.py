@@ -9,14 +9,13 @@ from sem.core import console, files, jsonio, manifest, provenance, run, schema, 
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
-from sem.core.taskspec import TaskSpec
 from sem.dataset.config import Clean, Dataset
 from sem.dataset.split.snapshot import Snapshot
 from sem.eval.answers import answers, subject
 from sem.eval.answers.subject import EvalSubject
 from sem.eval.report import eval_report_v1
 from sem.eval.report import report as reports
-from sem.lm.local import chat, constrain, gguf_writer, turns
+from sem.lm.local import chat, gguf_writer, turns
 from sem.lm.local import model as models
 from sem.lm.local.chat import Chat
 from sem.lm.weights import pinned_base, weights
@@ -77,7 +76,7 @@ def build_package(project: Project, target: Run, requested: Sequence[str]) -> Pa
         if name in targets.GGUF:
             gguf_writer.check_writable(models.read_config(base.folder / "config.json"), speaker)
     folder = project.packages / target.id
-    asked = _contract(project, target, speaker)
+    asked = _contract(project, target)
     served = ServedPackage(
         plan["sem"],
         speaker,
@@ -268,20 +267,19 @@ def _specs(plan: dict[str, Any]) -> Any:
     return specs[0] if len(specs) == 1 else {"format": "task_specs.v1", "tasks": specs}
 
 
-def _contract(project: Project, target: Run, speaker: Chat) -> PackageContract:
+def _contract(project: Project, target: Run) -> PackageContract:
     """Return how the package is asked: as its run was trained and proven."""
     plan = target.plan()
     tasks = run.tasks_of(plan)
     tested = subject.resolve_subject(project, target.id, "test", None)
     recorded = tested.book.recorded()
     room = recorded.get("max_new_tokens", tested.settings.max_new_tokens)
-    is_held = speaker.turns and _can_be_held(tuple(tasks.values()))
     return PackageContract(
         tasks=tasks,
         clean=_cleaned_with(project, tested.frozen),
         max_new_tokens=room,
         context=_context(tested, plan["recipe"]["max_tokens"], room),
-        decoding="constrained" if is_held else "free",
+        decoding=tested.settings.decoding,
     )
 
 
@@ -301,17 +299,6 @@ def _context(tested: EvalSubject, trained: int, room: int) -> int:
     context = max(trained, proven) + room
     # An encoder-decoder has no limit of its own.
     return min(holds, context) if holds else context
-
-
-def _can_be_held(tasks: Sequence[TaskSpec]) -> bool:
-    """Return whether every schema of `tasks` can hold an answer; others are said."""
-    try:
-        for spec in tasks:
-            constrain.compile_grammar(jsonio.canonical_json(spec.io_schema))
-    except SemError as error:
-        console.print_note(f"{error.message}: the package answers freely, and checks its answers")
-        return False
-    return True
 
 
 def _cleaned_with(project: Project, frozen: Snapshot) -> Clean:

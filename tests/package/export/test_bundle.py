@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tinymodels import make_tokenizer
+from tinymodels import HELD, make_tokenizer
 
 from sem import Expert
 from sem.core import files, jsonio, run
@@ -14,6 +14,7 @@ from sem.core.run import Run
 from sem.eval.answers import answers, subject
 from sem.lm.local import chat
 from sem.lm.local import model as models
+from sem.package import contract
 from sem.package.export import bundle
 from sem.package.export.targets import ServedPackage
 from sem.package.verify import verify
@@ -25,7 +26,7 @@ def exported(tmp_path: Path, package_master: Path, monkeypatch) -> tuple[Project
     root = shutil.copytree(package_master.parents[3], tmp_path / "root")
     monkeypatch.setenv("SEM_ROOT", str(root))
     monkeypatch.setenv("SEM_DEVICE", "cpu")
-    project = Project.load("toy", ["eval.max_new_tokens=24", "eval.max_examples=8"])
+    project = Project.load("toy", ["eval.max_new_tokens=24", "eval.max_examples=8", *HELD])
     shutil.rmtree(project.packages)
     return project, run.find_run(project, None)
 
@@ -120,6 +121,7 @@ def test_a_context_is_what_was_trained_or_proven_and_the_model_holds(exported) -
 def test_a_package_of_a_run_without_answers_of_today_has_no_kit(exported, capsys) -> None:
     _, target = exported
     folder = bundle.build_package(Project.load("toy"), target, ["transformers"])
+    assert contract.read_contract(folder).decoding == "free"
     assert not (folder / "kit.jsonl").exists()
     assert "no kit.jsonl" in capsys.readouterr().err
     assert verify.package_faults(folder) == []

@@ -60,7 +60,9 @@ def test_rows_of_the_store_are_read_as_they_were_for_training(expert, package_ma
 def test_proven_prompts_come_back_token_for_token(expert, package_master, monkeypatch) -> None:
     monkeypatch.setenv("SEM_ROOT", str(package_master.parents[3]))
     project = Project.load("toy")
-    proven = answers.read_answers(project.reports / package_master.name / "answers.test.jsonl")
+    proven = answers.read_answers(
+        project.reports / package_master.name / "answers.test.constrained.jsonl"
+    )
     with store.open_store(project.store) as opened:
         rows = {row.id: row for row in opened.rows() if row.id in proven}
     counts = {
