@@ -201,7 +201,7 @@ def predict_pages(
     columns = column_mapping.parse_column_pairs(map)
     options = predict.PredictOptions(task, columns, batch, max_tokens)
     tally = predict.PredictTally()
-    with Expert.load(folder) as expert, console.progress_bar() as bar:
+    with Expert.load(folder, slots=batch) as expert, console.progress_bar() as bar:
         line = bar.add_task(f"answers of {folder.name}", total=predict.count_rows(input))
         for tally in predict.predict_file(expert, folder, input, output, options):
             bar.update(line, completed=tally.earlier + tally.answered)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
-from sem.lm.api import wire
 
 HOST = "127.0.0.1"
 # Of prompts that may come again; llama.cpp's own default is 8 GiB.
 CACHE_MIB = 256
 WARNINGS_ONLY = 1
+# Tokens that must repeat before what followed them is guessed; its own default, 12, never helps.
+MATCHED = 3
 # Of one completion on a busy machine.
 COMPLETION_S = 600.0
 
@@ -35,11 +36,15 @@ class Serving:
     slots: int = 1
     # None: as many as there are physical cores.
     threads: int | None = None
+    # Tokens that are guessed from what stands in the prompt and checked in one step; 0: none.
+    drafts: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise SemError(f"port {self.port}", "use 1024 to 65535, or 0 for any that is free")
         threads = 1 if self.threads is None else self.threads
+        if not 0 <= self.drafts <= 64:
+            raise SemError(f"drafts {self.drafts}", "use 0 (none) to 64")
         if self.context < 256 or not 1 <= self.slots <= 64 or threads < 1:
             raise SemError(
                 f"context {self.context}, slots {self.slots}, threads {self.threads}",
@@ -60,6 +65,7 @@ class Server:
                 f"if port {serving.port} is taken, set another --port; else name another --model",
             ) from error
         self.name = serving.model.stem
+        self._client = _local_client(serving.slots)
 
     @property
     def address(self) -> str:
@@ -84,11 +90,8 @@ class Server:
         return self._post("tokenize", request)["tokens"]
 
     def _post(self, place: str, request: dict[str, Any]) -> Any:
-        address = f"{self._server.listening_address}/{place}"
-        wire.begin_wire(COMPLETION_S)
         try:
-            with wire.wire_client() as client:
-                reply = client.post(address, json=request, timeout=COMPLETION_S)
+            reply = self._client.post(f"{self._server.listening_address}/{place}", json=request)
         except Exception as error:
             raise SemError(
                 f"llama.cpp does not answer: {type(error).__name__}: {error}", "start it again"
@@ -101,6 +104,7 @@ class Server:
 
     def close(self) -> None:
         """Stop the server and give back its memory."""
+        self._client.close()
         self._server = None
 
     def wait(self) -> None:
@@ -126,6 +130,14 @@ def _door() -> Any:
     return xllamacpp
 
 
+def _local_client(slots: int) -> Any:
+    """Return a client of this machine's own server: through no proxy, a connection a slot."""
+    import httpx
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=slots)
+    return httpx.Client(timeout=COMPLETION_S, limits=limits, trust_env=False)
+
+
 def _params(cpp: Any, serving: Serving) -> Any:
     params = cpp.CommonParams()
     params.model.path = str(serving.model)
@@ -141,6 +153,11 @@ def _params(cpp: Any, serving: Serving) -> Any:
         cores.n_threads = serving.threads or cores.n_threads
         cores.poll = 0
     params.cache_ram_mib = CACHE_MIB
+    if serving.drafts:
+        kinds = cpp.common_speculative_type
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.ngram_simple.size_n = MATCHED
+        params.speculative.ngram_simple.size_m = serving.drafts
     params.hostnames, params.port = [HOST], serving.port
     params.ui = params.endpoint_slots = params.endpoint_props = params.cors_credentials = False
     params.cors_origins, params.cors_origins_explicit = f"http://{HOST}", True

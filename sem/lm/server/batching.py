@@ -1,7 +1,8 @@
-"""The line before a model: bounded, answered in batches by one thread.
+"""The line before a model: bounded, answered in batches by threads of its own.
 
-The thread has the model to itself, and the event loop answers /health meanwhile. A batch holds
-requests of the same kind, the oldest first; whoever left or is late is passed over.
+One thread has the model to itself; a model that answers several requests at once by itself is
+called by as many threads, each with a batch of one. The event loop answers /health meanwhile. A
+batch holds requests of the same kind, the oldest first; whoever left or is late is passed over.
 """
 
 import asyncio
@@ -45,9 +46,10 @@ class WaitingItem(Generic[Item, Answer]):
 
 
 class BatchQueue(Generic[Item, Answer]):
-    """Items that wait for `answer_batch`, which is called in a thread of the line's own.
+    """Items that wait for `answer_batch`, which is called in threads of the line's own.
 
-    `failed`: the refusal of a batch whose answering raised.
+    `failed`: the refusal of a batch whose answering raised. `threads`: how many call it at once;
+    beyond one, each takes a single item, and none waits for company.
     """
 
     def __init__(
@@ -57,17 +59,24 @@ class BatchQueue(Generic[Item, Answer]):
         failed: Callable[[], RequestRefusalError],
         metrics: Metrics,
         items: str,
+        threads: int = 1,
     ) -> None:
         self.settings, self.items = settings, items
+        self._max_batch = settings.max_batch if threads == 1 else 1
+        self._company_s = settings.max_wait_ms / 1000 if threads == 1 else 0.0
         self._answer_batch, self._failed = answer_batch, failed
         self._metrics = metrics
         self._waiting: deque[WaitingItem[Item, Answer]] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"model-{number}", daemon=True)
+            for number in range(threads)
+        ]
         metrics.waiting.set_function(lambda: len(self))
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -98,7 +107,7 @@ class BatchQueue(Generic[Item, Answer]):
                 for item in items
             ]
             self._waiting += entries
-            self._changed.notify()
+            self._changed.notify(len(entries))
         return [entry.answer for entry in entries]
 
     async def wait(
@@ -135,9 +144,11 @@ class BatchQueue(Generic[Item, Answer]):
         """Take nobody new, answer who is in line; whether that was done `within_s` seconds."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
-        self._thread.join(within_s)
-        return not self._thread.is_alive()
+            self._changed.notify_all()
+        end = time.monotonic() + within_s
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _drop_unwanted(self) -> None:
         entries = [entry for entry in self._waiting if entry.is_wanted]
@@ -158,9 +169,8 @@ class BatchQueue(Generic[Item, Answer]):
                         return None
                     self._changed.wait()
                     continue
-                company_s = self.settings.max_wait_ms / 1000
-                spare = self._waiting[0].since + company_s - time.monotonic()
-                is_full = len(self._alike()) >= self.settings.max_batch
+                spare = self._waiting[0].since + self._company_s - time.monotonic()
+                is_full = len(self._alike()) >= self._max_batch
                 if is_full or spare <= 0 or self._stopping:
                     break
                 self._changed.wait(spare)
@@ -172,7 +182,7 @@ class BatchQueue(Generic[Item, Answer]):
     def _alike(self) -> list[WaitingItem[Item, Answer]]:
         first = self._waiting[0].kind
         alike = [entry for entry in self._waiting if entry.kind == first]
-        return alike[: self.settings.max_batch]
+        return alike[: self._max_batch]
 
     def _serve(self, batch: list[WaitingItem[Item, Answer]]) -> None:
         self._metrics.batch.observe(len(batch))

@@ -4,6 +4,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -30,6 +31,8 @@ class Engine(Protocol):
 
     name: str
     chat: Chat
+    # How many calls of `generate` are answered at once; more wait for their turn.
+    slots: int
 
     @property
     def tokenizer_definition(self) -> str:
@@ -49,8 +52,9 @@ class TransformersEngine:
     """The merged model in this process, on its accelerator or CPU, as it was evaluated."""
 
     name = "transformers"
+    slots = 1
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slots: int = 1) -> None:
         machine = hardware.detect_hardware()
         loaded = models.load_model(folder / "model", machine.dtype, machine.device)
         self.chat = chats.load_chat(folder / "model")
@@ -80,12 +84,13 @@ class LlamaCppEngine:
     """The package's GGUF in llama.cpp, in this process: the fastest on most CPUs.
 
     Prompts go as token ids, so the tokenizer in the file is not asked. The schema is held by the
-    same grammar as elsewhere (llguidance is compiled in).
+    same grammar as elsewhere (llguidance is compiled in). Each of the `slots` has a context of its
+    own, and takes the next prompt while the others still write.
     """
 
     name = "llamacpp"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slots: int = 1) -> None:
         path = folder / GGUF
         if not path.is_file():
             raise SemError(
@@ -94,12 +99,12 @@ class LlamaCppEngine:
             )
         generation = files.read_object(folder / "generation.json")
         self.chat = chats.load_chat(folder / "model")
-        serving = Serving(path, port=0, context=generation["context"], slots=1)
-        self._server = Server(serving)
+        self.slots = slots
+        self._server = Server(Serving(path, port=0, context=generation["context"], slots=slots))
+        self._lanes = ThreadPoolExecutor(slots, thread_name_prefix="llamacpp")
         config = models.read_config(folder / "model" / "config.json")
         stops = tuple(self.chat.stop_ids)
         self._vocabulary = Vocabulary(self.chat.tokenizer, config["vocab_size"], stops)
-        self._turn = threading.Lock()
 
     @property
     def tokenizer_definition(self) -> str:
@@ -111,9 +116,8 @@ class LlamaCppEngine:
         constrain.lark_of_schema(schema_text)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Return the completion of each of `prompts`, one after the other."""
-        with self._turn:
-            return [self._complete(prompt) for prompt in prompts]
+        """Return the completion of each of `prompts`, as many at once as there are slots."""
+        return list(self._lanes.map(self._complete, prompts))
 
     def _complete(self, prompt: Prompt) -> Completion:
         request: dict[str, Any] = {
@@ -146,6 +150,7 @@ class LlamaCppEngine:
 
     def close(self) -> None:
         """Give back what the engine holds: the server, when the object goes."""
+        self._lanes.shutdown(wait=True, cancel_futures=True)
         self._server.close()
 
 
@@ -166,14 +171,17 @@ def _steps(ids: Sequence[int], entries: Sequence[Any]) -> list[tuple[int, dict[i
     return steps
 
 
-ENGINES: dict[str, Callable[[Path], Any]] = {
+ENGINES: dict[str, Callable[[Path, int], Any]] = {
     "transformers": TransformersEngine,
     "llamacpp": LlamaCppEngine,
 }
 
 
-def open_package_engine(name: str, folder: Path) -> Engine:
-    """Return the engine `name` with the model of the package in `folder`."""
+def open_package_engine(name: str, folder: Path, slots: int = 1) -> Engine:
+    """Return the engine `name` with the model of the package in `folder`.
+
+    `slots`: how many prompts it shall answer at once, where it can.
+    """
     if name not in ENGINES:
         raise SemError(f"no engine {name!r}", suggest_nearest_name(name, ENGINES))
-    return ENGINES[name](folder)
+    return ENGINES[name](folder, slots)

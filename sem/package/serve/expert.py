@@ -139,9 +139,15 @@ class Expert:
 
     @classmethod
     def load(
-        cls, folder: str | Path, engine: str = "transformers", verify: bool = True
+        cls,
+        folder: str | Path,
+        engine: str = "transformers",
+        verify: bool = True,
+        slots: int = 1,
     ) -> "Expert":
         """Return the expert of the package in `folder`.
+
+        `slots`: how many pages the engine may answer at once.
 
         `verify`: check first that it is what its manifest says, as `package.verify` does. Raise
         SemError when it is not, when an older version made it, or when its schema cannot hold an
@@ -154,7 +160,7 @@ class Expert:
             _verify(place)
         contract = contracts.read_contract(place)
         contracts.refuse_other_cleaner(place)
-        loaded = open_package_engine(engine, place)
+        loaded = open_package_engine(engine, place, slots)
         if contract.decoding == "constrained":
             for spec in contract.tasks.values():
                 loaded.refuse_unheld_schema(jsonio.canonical_json(spec.io_schema))

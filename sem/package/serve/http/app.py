@@ -199,7 +199,7 @@ def serve_package(
     # Before the model is loaded: a port that is taken is said at once.
     listener = process.open_listener(settings)
     process.prepare_process()
-    expert = Expert.load(folder, engine)
+    expert = Expert.load(folder, engine, slots=settings.max_batch)
     service = ExpertService(expert, settings, folder.name, captures)
     report_address(process.listener_url(listener))
     process.run_until_ended(build_expert_app(service, keys), settings, listener)

@@ -68,7 +68,12 @@ class ExpertService:
     def start(self) -> None:
         """Open the line and ask the first request; on the event loop."""
         self.line = BatchQueue(
-            self.settings, self._answer, _engine_failed_refusal, self.metrics, "pages"
+            self.settings,
+            self._answer,
+            _engine_failed_refusal,
+            self.metrics,
+            "pages",
+            self.expert.engine.slots,
         )
         self.metrics.loaded.set(1)
         self.ask_first()

@@ -21,7 +21,8 @@ class ExpertSettings(HttpSettings):
         ("capture_files", 1, 10_000),
     )
 
-    # Pages answered together; each waits for the longest answer.
+    # Pages answered at once: together by Transformers, where each waits for the longest answer;
+    # by llama.cpp each in a slot of its own.
     max_batch: int = 8
     # Of a request; JSON may take six bytes for a character of a page.
     max_body_bytes: int = 16 << 20
