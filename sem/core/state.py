@@ -101,6 +101,19 @@ class Gate(_Gate, total=False):
     evidence_sha256: str
 
 
+class ParityCheck(TypedDict):
+    verdict: str
+    faults: list[str]
+
+
+class Parity(TypedDict):
+    """parity.json."""
+
+    run: str
+    package_sha256: str
+    targets: dict[str, ParityCheck]
+
+
 class GateEntry(TypedDict):
     """A line of gates.jsonl."""
 
@@ -414,6 +427,7 @@ REMEDIES: dict[Any, str] = {
     OptimizerPlan: "restore it from a copy, or train again with `fab optimizer.train`",
     Promoted: "name the run again: `fab ops.promote`",
     Gate: "decide again: `fab eval.gate`",
+    Parity: "ask the package again: `fab package.parity`",
     GateEntry: "restore the ledger of gates from a copy: it counts how often a test set was used",
     FileManifest: "restore the folder from a copy, or make it again",
     RunManifest: "restore the run from a copy, or go on with `fab train.resume`",

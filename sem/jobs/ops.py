@@ -18,23 +18,27 @@ from sem.jobs.job import BareValue, Overrides, RunId, Sem, Split, job
 def promote_run(
     sem: Sem = None,
     run: RunId = None,
-    reason: Annotated[str | None, "why it serves without a passed gate"] = None,
+    reason: Annotated[str | None, "why it serves without a passed gate or parity"] = None,
+    runtime: Annotated[str, "what will serve it, as `package.parity` names it"] = "transformers",
     set: Overrides = (),
 ) -> None:
     """Name the run that serves: nightly watches it and later runs are compared with it.
 
         fab ops.promote --sem shop --run RUN
+        fab ops.promote --sem shop --run RUN --runtime llamacpp
 
     Needs a gate verdict PASS (`fab eval.gate`) of this run on the test set, by today's policy and
-    in the ledger of gates; or a --reason that is written down.
+    in the ledger of gates, and a PASS of its package in the runtime that will serve
+    (`fab package.parity`); or a --reason that is written down.
 
-    Reads   reports/SEM/RUN/gate.json, reports/SEM/gates.jsonl, gate.yaml
+    Reads   reports/SEM/RUN/{gate,parity}.json, reports/SEM/gates.jsonl, gate.yaml,
+            models/SEM/packages/RUN/manifest.json
     Writes  models/SEM/promoted.json
     """
     from sem.ops import promote
 
     project = Project.load(sem, set)
-    promoted = promote.promote_tested_run(project, run, reason, provenance.utc_now())
+    promoted = promote.promote_tested_run(project, run, reason, provenance.utc_now(), runtime)
     console.print_note(f"{promoted} is promoted")
     console.print_output_path(project.promoted)
 

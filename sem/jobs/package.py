@@ -247,6 +247,88 @@ def serve_expert(
     )
 
 
+@job("package.parity")
+def check_package_parity(
+    sem: Sem = None,
+    run: RunId = None,
+    targets: Annotated[
+        str, "runtimes, separated by commas: transformers, adapter, llamacpp, llamacpp-q8_0, vllm"
+    ] = "transformers,adapter,llamacpp,llamacpp-q8_0,vllm",
+    rows: Annotated[
+        int | None, "proven rows that are asked, a seeded sample; default: all"
+    ] = None,
+    margin: Annotated[float, "points of slots that may differ, and of accuracy lost"] = 2.0,
+    quantised_margin: Annotated[float, "the same of quantised weights"] = 5.0,
+    address: Annotated[tuple[str, ...], "a server that runs: vllm=http://HOST:PORT"] = (),
+    set: Overrides = (),
+) -> None:
+    """Ask the package in each runtime, and compare with what was proven.
+
+        fab package.parity --sem shop
+        fab package.parity --sem shop --targets llamacpp --rows 20
+        fab package.parity --sem shop --targets vllm --address vllm=http://127.0.0.1:8000
+
+    Every prompt must be the proven one by the runtime's own template, byte for byte, and its own
+    tokenizer, id for id; the answers' values must be the proven ones but for a margin. A runtime
+    that is not here is NOT CHECKED: vLLM is started where $SEM_VLLM_PYTHON names an interpreter
+    that has it. One request at a time is timed. Exit 1: a runtime differs. `ops.promote` asks for
+    a PASS of the runtime that will serve.
+
+    Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test*.jsonl, $SEM_VLLM_PYTHON
+    Writes  reports/SEM/RUN/parity.json
+    """
+    from sem.eval.answers import subject
+    from sem.package.export import bundle
+    from sem.package.parity import parity, runtimes
+
+    project = Project.load(sem, set)
+    folder = bundle.latest_package(project, run)
+    refuse_tainted(project.adapters / folder.name, f"run {folder.name}")
+    proven = subject.resolve_subject(project, folder.name, "test", None)
+    addresses = runtimes.parse_addresses(address)
+    options = parity.ParityOptions(rows, margin, quantised_margin, addresses)
+    names = [name.strip() for name in targets.split(",") if name.strip()]
+    checks = parity.check_targets(proven, folder, names, options)
+    path = parity.write_parity(project, proven.run, folder, checks)
+    _print_parity(checks)
+    console.print_output_path(path)
+    failed = [check.target for check in checks if check.verdict == parity.FAIL]
+    if failed:
+        raise SemError(
+            f"{folder.name} does not answer as it was proven in {', '.join(failed)}",
+            "export it again; if it stays so, do not serve it there",
+        )
+
+
+def _print_parity(checks: Any) -> None:
+    columns = (
+        "runtime",
+        "verdict",
+        "prompts",
+        "ids",
+        "slots",
+        "accuracy",
+        "MB",
+        "tok/s",
+        "p50/p95",
+    )
+    lines = []
+    for check in checks:
+        counts = [f"{n} of {m}" if m else "-" for n, m in (check.prompts, check.ids, check.slots)]
+        known = check.difference
+        change = (
+            f"{known['points']:+.1f} [{known['low']:+.1f}, {known['high']:+.1f}]" if known else "-"
+        )
+        speed = (f"{check.tokens_per_second:.1f}", f"{check.p50_ms}/{check.p95_ms} ms")
+        size = f"{check.weight_bytes / 1e6:.0f}"
+        rest = (change, size, *speed) if known else ("-",) * 4
+        lines.append((check.target, check.verdict, *counts, *rest))
+    console.print_table("parity with what was proven", columns, lines)
+    for check in checks:
+        if check.reason:
+            console.print_note(f"{check.target}: {check.verdict}: {check.reason}")
+
+
 def _print_tally(tally: Any) -> None:
     rows: list[tuple[str, object]] = [
         ("answered now", f"{tally.answered:,}, {tally.rate:.2f} a second"),

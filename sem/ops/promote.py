@@ -1,9 +1,10 @@
 """Name the run that serves: on a gate that passed on the test set, or for a reason.
 
-    promote.promote(project, "20261130-081907-ab12", reason=None, at=now)
+    promote.promote_tested_run(project, "20261130-081907-ab12", reason=None, at=now)
 
 gate.json is a file like any other, and whoever can write it could promote. So it counts only when
-it is of this run, of the test set, decided by today's policy, and stands in the ledger of gates.
+it is of this run, of the test set, decided by today's policy, and stands in the ledger of gates. A
+passed gate is of the run; that its package answers alike where it will serve, parity.json shows.
 """
 
 from datetime import datetime
@@ -13,15 +14,23 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.gate import gate_inputs, policy
+from sem.package.parity import parity
 
 # Golden questions are too few, and val has chosen the run.
 SPLIT = "test"
 
 
 def promote_tested_run(
-    project: Project, run_id: str | None, reason: str | None, at: datetime
+    project: Project,
+    run_id: str | None,
+    reason: str | None,
+    at: datetime,
+    runtime: str = "transformers",
 ) -> str:
-    """Make a run the promoted one and return its id; without a usable PASS only for a reason."""
+    """Make a run the promoted one and return its id; without a usable PASS only for a reason.
+
+    A PASS of its gate, and of its package in the `runtime` that will serve.
+    """
     target = run.find_run(project, run_id)
     run.refuse_tainted(target.folder, f"run {target.id}")
     path = project.reports / target.id / "gate.json"
@@ -33,12 +42,19 @@ def promote_tested_run(
             f"run {target.id} cannot be promoted: {_obstacle(gate, faults)}",
             "run `fab eval.gate`, or promote it anyway with a --reason",
         )
+    unlike = parity.find_parity_faults(project, target, runtime)
+    if unlike and not reason:
+        raise SemError(
+            f"run {target.id} cannot be promoted to serve in {runtime}: {unlike[0]}",
+            "show that its package answers as was proven, or promote it anyway with a --reason",
+        )
     entry = {
         "format": "promoted.v1",
         "run": target.id,
         "promoted_at": at.isoformat(),
         "gate": {"verdict": verdict, "sha256": files.sha256_file(path) if gate else None},
         "gate_faults": faults,
+        "parity": {"runtime": runtime, "faults": unlike},
         "reason": reason,
         "before": (run.read_promotion(project) or {"run": None})["run"],
     }

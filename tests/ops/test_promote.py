@@ -8,6 +8,7 @@ from sem.core import files, jsonio, provenance, run, state
 from sem.core.errors import SemError
 from sem.eval.gate import gate_inputs, policy
 from sem.ops import promote
+from sem.package.parity import parity
 
 NOW = provenance.utc_now()
 
@@ -17,6 +18,9 @@ def gated(prepared_toy):
     """The toy project and a finished run, with the writer of its gates."""
     project, target = prepared_toy
     files.write_file(target.folder / "manifest.json", "{}")
+    package = project.packages / target.id
+    files.write_file(package / "manifest.json", "{}")
+    parity.write_parity(project, target, package, [parity.TargetCheck("transformers", "PASS")])
 
     def decide(listed: bool = True, **changes: object) -> None:
         rules = gate_inputs.policy_facts(project, policy.load_gate_policy(project))
@@ -50,6 +54,19 @@ def test_a_passed_gate_of_the_run_on_the_test_set_promotes(gated):
     assert promote.promote_tested_run(project, target.id, None, NOW) == target.id
     assert run.promoted_run_id(project) == target.id
     assert state.read_state_file(project.promoted, state.Promoted)["gate"]["verdict"] == "PASS"
+
+
+@pytest.mark.parametrize("runtime", ["llamacpp", "vllm"])
+def test_a_package_that_was_not_asked_where_it_will_serve_waits(gated, runtime):
+    project, target, decide = gated
+    decide()
+
+    with pytest.raises(SemError, match=f"not asked in {runtime}: `fab package.parity"):
+        promote.promote_tested_run(project, target.id, None, NOW, runtime)
+    promote.promote_tested_run(project, target.id, "tried by hand", NOW, runtime)
+    entry = state.read_state_file(project.promoted, state.Promoted)
+    assert entry["parity"]["runtime"] == runtime
+    assert len(entry["parity"]["faults"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -184,10 +184,13 @@ class Chat:
         """Return the rendered prompt, control tokens in `system` and `user` broken up."""
         if not self.turns:
             return "\n\n".join(part for part in (self.neutral(system), self.neutral(user)) if part)
-        turns = self._turns(self.neutral(system), self.neutral(user))
         return self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True
+            self.messages(system, user), tokenize=False, add_generation_prompt=True
         )
+
+    def messages(self, system: str, user: str) -> list[dict[str, str]]:
+        """Return the turns of a prompt as a chat API takes them, control tokens broken up."""
+        return self._turns(self.neutral(system), self.neutral(user))
 
     def answer_ids(self, answer: str) -> list[int]:
         """Ids of the model's turn: `answer` and the end-of-turn token, which is trained too."""

@@ -9,7 +9,7 @@ leaves no room for its end is not taken, so an answer is never cut.
 import heapq
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import count
@@ -326,18 +326,34 @@ def shortest_answer(vocabulary: Vocabulary, schema_text: str) -> list[int]:
 
 
 def end_within(
-    vocabulary: Vocabulary, schema_text: str, tokens: Sequence[int], room: int
+    vocabulary: Vocabulary,
+    schema_text: str,
+    tokens: Sequence[int],
+    room: int,
+    rank_next: Callable[[Sequence[int]], Sequence[int]],
 ) -> list[int]:
     """Return the answer `tokens`, cut by its room elsewhere, made to end within `room` tokens.
 
-    It is left where the shortest way to the end would no longer fit, as Mask leaves it.
+    It is left where what came next would leave no room for the end, and goes on as Mask lets it:
+    by the likeliest token that can be afforded, else the shortest way. `rank_next` returns the
+    likeliest next tokens of an answer so far, the first ones at least.
     """
-    row = _ConstrainedRow(vocabulary, schema_text)
-    for number, token in enumerate(tokens):
-        if row.repeats_key(token) or not row.can_afford(token, room - number - 1):
-            return [*tokens[:number], *row.plan]
-        row.follow(tokens[: number + 1])
-    return [*tokens, *row.plan]
+    row, ended = _ConstrainedRow(vocabulary, schema_text), list[int]()
+    for token in tokens:
+        if row.repeats_key(token) or not row.can_afford(token, room - len(ended) - 1):
+            break
+        ended.append(token)
+        row.follow(ended)
+    while not row.is_done:
+        allowed = row.allowed()
+        is_forced = int(allowed.sum()) == 1
+        ranked = [] if is_forced else [token for token in rank_next(ended) if allowed[token]]
+        choice = next((token for token in ranked if not row.repeats_key(token)), None)
+        if choice is None or not row.can_afford(choice, room - len(ended) - 1):
+            choice = row.close()
+        ended.append(choice)
+        row.follow(ended)
+    return ended
 
 
 def allowed_shares(

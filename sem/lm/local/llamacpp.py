@@ -89,6 +89,10 @@ class Server:
         request = {"content": text, "add_special": False, "parse_special": True}
         return self._post("tokenize", request)["tokens"]
 
+    def render_messages(self, messages: list[dict[str, str]]) -> str:
+        """Return the prompt that the template in the file makes of `messages`."""
+        return self._post("apply-template", {"messages": messages})["prompt"]
+
     def _post(self, place: str, request: dict[str, Any]) -> Any:
         try:
             reply = self._client.post(f"{self._server.listening_address}/{place}", json=request)

@@ -90,17 +90,17 @@ class LlamaCppEngine:
 
     name = "llamacpp"
 
-    def __init__(self, folder: Path, slots: int = 1) -> None:
-        path = folder / GGUF
+    def __init__(self, folder: Path, slots: int = 1, gguf: str = GGUF) -> None:
+        path = folder / gguf
         if not path.is_file():
             raise SemError(
-                f"{folder.name}: no {GGUF}, which llama.cpp answers with",
+                f"{folder.name}: no {gguf}, which llama.cpp answers with",
                 "export it with `fab package.export --target llamacpp`",
             )
         generation = files.read_object(folder / "generation.json")
         self.chat = chats.load_chat(folder / "model")
         self.slots = slots
-        self._server = Server(Serving(path, port=0, context=generation["context"], slots=slots))
+        self.server = Server(Serving(path, port=0, context=generation["context"], slots=slots))
         self._lanes = ThreadPoolExecutor(slots, thread_name_prefix="llamacpp")
         config = models.read_config(folder / "model" / "config.json")
         stops = tuple(self.chat.stop_ids)
@@ -130,12 +130,18 @@ class LlamaCppEngine:
         }
         if prompt.schema is not None:
             request["grammar"] = constrain.lark_of_schema(prompt.schema)
-        reply = self._server.complete(request)
+        reply = self.server.complete(request)
         ids = list(takewhile(lambda token: token not in self.chat.control_ids, reply["tokens"]))
         finish = "length" if reply["stop_type"] == "limit" else "stop"
-        steps = _steps(ids, reply["completion_probabilities"])
+        steps = _steps(ids, reply.get("completion_probabilities", []))
         if finish == "length" and prompt.schema is not None:
-            ids = constrain.end_within(self._vocabulary, prompt.schema, ids, prompt.max_new_tokens)
+            ids = constrain.end_within(
+                self._vocabulary,
+                prompt.schema,
+                ids,
+                prompt.max_new_tokens,
+                lambda said: self._rank_next([*prompt.ids, *said]),
+            )
             ids = list(takewhile(lambda token: token not in self.chat.stop_ids, ids))
             finish = "closed"
         completion = Completion(self.chat.decode(ids), finish, len(ids) + (finish != "length"))
@@ -148,10 +154,18 @@ class LlamaCppEngine:
         ends = tuple(len(self.chat.decode(ids[: n + 1])) for n in range(len(ids)))
         return replace(completion, ends=ends, probabilities=tuple(shares))
 
+    def _rank_next(self, ids: Sequence[int]) -> list[int]:
+        """Return the likeliest tokens after `ids`, before any mask, by falling probability."""
+        request = {"prompt": list(ids), "n_predict": 1, "temperature": 0, "n_probs": LIKELY}
+        reply = self.server.complete({**request, "cache_prompt": True})
+        # None of a token that ends within a character.
+        first = reply.get("completion_probabilities", [])[:1]
+        return [top["id"] for entry in first for top in entry["top_logprobs"]]
+
     def close(self) -> None:
         """Give back what the engine holds: the server, when the object goes."""
         self._lanes.shutdown(wait=True, cancel_futures=True)
-        self._server.close()
+        self.server.close()
 
 
 def _steps(ids: Sequence[int], entries: Sequence[Any]) -> list[tuple[int, dict[int, float]]]:

@@ -1,0 +1,1 @@
+"""Does each runtime answer as the model that was proven?"""
