@@ -104,6 +104,7 @@ class Gate(_Gate, total=False):
 class ParityCheck(TypedDict):
     verdict: str
     faults: list[str]
+    tokens_per_second: float
 
 
 class Parity(TypedDict):
@@ -111,6 +112,7 @@ class Parity(TypedDict):
 
     run: str
     package_sha256: str
+    hardware: dict[str, Any]
     targets: dict[str, ParityCheck]
 
 

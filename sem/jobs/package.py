@@ -279,7 +279,7 @@ def check_package_parity(
     """
     from sem.eval.answers import subject
     from sem.package.export import bundle
-    from sem.package.parity import parity, runtimes
+    from sem.package.parity import parity, record, runtimes
 
     project = Project.load(sem, set)
     folder = bundle.latest_package(project, run)
@@ -289,10 +289,10 @@ def check_package_parity(
     options = parity.ParityOptions(rows, margin, quantised_margin, addresses)
     names = [name.strip() for name in targets.split(",") if name.strip()]
     checks = parity.check_targets(proven, folder, names, options)
-    path = parity.write_parity(project, proven.run, folder, checks)
+    path = record.write_parity(project, proven.run, folder, checks)
     _print_parity(checks)
     console.print_output_path(path)
-    failed = [check.target for check in checks if check.verdict == parity.FAIL]
+    failed = [check.target for check in checks if check.verdict == record.FAIL]
     if failed:
         raise SemError(
             f"{folder.name} does not answer as it was proven in {', '.join(failed)}",

@@ -14,7 +14,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.gate import gate_inputs, policy
-from sem.package.parity import parity
+from sem.package.parity import record
 
 # Golden questions are too few, and val has chosen the run.
 SPLIT = "test"
@@ -42,7 +42,7 @@ def promote_tested_run(
             f"run {target.id} cannot be promoted: {_obstacle(gate, faults)}",
             "run `fab eval.gate`, or promote it anyway with a --reason",
         )
-    unlike = parity.find_parity_faults(project, target, runtime)
+    unlike = record.find_parity_faults(project, target, runtime)
     if unlike and not reason:
         raise SemError(
             f"run {target.id} cannot be promoted to serve in {runtime}: {unlike[0]}",

@@ -8,7 +8,7 @@ from sem.core import files, jsonio, provenance, run, state
 from sem.core.errors import SemError
 from sem.eval.gate import gate_inputs, policy
 from sem.ops import promote
-from sem.package.parity import parity
+from sem.package.parity import record
 
 NOW = provenance.utc_now()
 
@@ -20,7 +20,7 @@ def gated(prepared_toy):
     files.write_file(target.folder / "manifest.json", "{}")
     package = project.packages / target.id
     files.write_file(package / "manifest.json", "{}")
-    parity.write_parity(project, target, package, [parity.TargetCheck("transformers", "PASS")])
+    record.write_parity(project, target, package, [record.TargetCheck("transformers", "PASS")])
 
     def decide(listed: bool = True, **changes: object) -> None:
         rules = gate_inputs.policy_facts(project, policy.load_gate_policy(project))

@@ -13,27 +13,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sem.core import console, files, jsonio, provenance, state
+from sem.core import console, files, jsonio
 from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.example import Example
-from sem.core.project import Project
-from sem.core.run import Run
 from sem.eval.answers import answers
 from sem.eval.answers.answers import Answer
 from sem.eval.answers.subject import EvalSubject
 from sem.eval.report import compare
 from sem.eval.scoring.scoring import Score
 from sem.eval.stats import paired_stats
-from sem.lm.local import hardware
 from sem.lm.local import model as models
 from sem.lm.local.generator import Completion, Prompt
 from sem.lm.weights import pinned_base
 from sem.package.parity import runtimes
+from sem.package.parity.record import FAIL, NOT_CHECKED, PASS, TargetCheck
 from sem.package.parity.runtimes import AbsentError, Asked, Runtime
 from sem.package.serve import slot_readings
 
-FILE = "parity.json"
-PASS, FAIL, NOT_CHECKED = "PASS", "FAIL", "NOT CHECKED"
 # Safetensors' names of the types that a run trains in.
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
@@ -54,33 +50,6 @@ class ParityOptions:
         """Return the margin of `target`, in points."""
         quantised = target in runtimes.QUANTISED
         return self.quantised_margin_points if quantised else self.margin_points
-
-
-@dataclass(frozen=True)
-class TargetCheck:
-    """What one runtime showed; counts are (equal, asked)."""
-
-    target: str
-    verdict: str
-    faults: tuple[str, ...] = ()
-    runtime: str = ""
-    prompts: tuple[int, int] = (0, 0)
-    ids: tuple[int, int] = (0, 0)
-    slots: tuple[int, int] = (0, 0)
-    answers: tuple[int, int] = (0, 0)
-    # Slot accuracy, this runtime minus the proven answers, in points.
-    difference: dict[str, Any] = field(default_factory=dict)
-    margin_points: float = 0.0
-    weight_bytes: int = 0
-    tokens_per_second: float = 0.0
-    # Of one request at a time, prompt and answer.
-    p50_ms: int = 0
-    p95_ms: int = 0
-
-    @property
-    def reason(self) -> str:
-        """Return what stands against this target, in a line; nothing where it passed."""
-        return "; ".join(self.faults)
 
 
 def check_targets(
@@ -282,6 +251,8 @@ def find_artefact_faults(folder: Path, proven: EvalSubject, target: str) -> list
     adapter = folder / "adapter" / "adapter_model.safetensors"
     if adapter.is_file() and _changes_nothing(adapter):
         faults.append("adapter: every update is zero: it is the untouched base model")
+    elif adapter.is_file() and files.sha256_file(adapter) != proven.header["adapter"]:
+        faults.append("adapter: it is not the one that was proven")
     ends = models.read_config(folder / "model" / "generation_config.json").get("eos_token_id")
     listed = set(ends if isinstance(ends, list) else [ends])
     lost = [token for token in proven.speaker.stop_ids if token not in listed]
@@ -321,43 +292,3 @@ def _quantile_ms(seconds: Sequence[float], share: float) -> int:
     ordered = sorted(seconds)
     place = min(len(ordered) - 1, int(share * len(ordered)))
     return round(ordered[place] * 1000) if ordered else 0
-
-
-def write_parity(
-    project: Project, target: Run, folder: Path, checks: Sequence[TargetCheck]
-) -> Path:
-    """Add `checks` to the run's parity.json; return its path.
-
-    Checks of other runtimes stay where they are of the same package.
-    """
-    path = project.reports / target.id / FILE
-    digest = files.sha256_file(folder / "manifest.json")
-    before = state.read_if_there(path, state.Parity)
-    kept = before["targets"] if before and before["package_sha256"] == digest else {}
-    record = {
-        "format": "parity.v1",
-        "run": target.id,
-        "package_sha256": digest,
-        "hardware": asdict(hardware.detect_hardware()),
-        "at": provenance.utc_now().isoformat(),
-        "targets": {**kept, **{check.target: asdict(check) for check in checks}},
-    }
-    return files.write_file(path, jsonio.pretty_json(record))
-
-
-def find_parity_faults(project: Project, target: Run, name: str) -> list[str]:
-    """Return why the run's package is not shown to answer as proven in the runtime `name`."""
-    record = state.read_if_there(project.reports / target.id / FILE, state.Parity)
-    folder = project.packages / target.id
-    if not (folder / "manifest.json").is_file():
-        return ["it has no package: `fab package.export`, then `fab package.parity`"]
-    check = record["targets"].get(name) if record else None
-    if record is None or check is None:
-        return [f"its package was not asked in {name}: `fab package.parity --targets {name}`"]
-    if record["run"] != target.id:
-        return [f"its {FILE} is of the run {record['run']}"]
-    if record["package_sha256"] != files.sha256_file(folder / "manifest.json"):
-        return ["its package was exported again since: `fab package.parity`"]
-    if check["verdict"] != PASS:
-        return [f"its package in {name}: {check['verdict']}: {'; '.join(check['faults'])}"]
-    return []

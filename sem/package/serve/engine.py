@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,7 +96,7 @@ class LlamaCppEngine:
         if not path.is_file():
             raise SemError(
                 f"{folder.name}: no {gguf}, which llama.cpp answers with",
-                "export it with `fab package.export --target llamacpp`",
+                "export it with `fab package.export --target llamacpp` (or llamacpp-q8_0)",
             )
         generation = files.read_object(folder / "generation.json")
         self.chat = chats.load_chat(folder / "model")
@@ -188,6 +189,7 @@ def _steps(ids: Sequence[int], entries: Sequence[Any]) -> list[tuple[int, dict[i
 ENGINES: dict[str, Callable[[Path, int], Any]] = {
     "transformers": TransformersEngine,
     "llamacpp": LlamaCppEngine,
+    "llamacpp-q8_0": partial(LlamaCppEngine, gguf="gguf/model.q8_0.gguf"),
 }
 
 

@@ -26,9 +26,11 @@ from sem.dataset.ingest import charset
 from sem.lm.local.generator import Completion, Prompt
 from sem.package import contract as contracts
 from sem.package.contract import PackageContract
+from sem.package.parity import record
 from sem.package.serve.engine import Engine, open_package_engine
 from sem.package.serve.slot_readings import SlotReading, read_answer_slots
 
+AUTO = "auto"
 # Reasons of a refusal, and what each means to whoever asked.
 REASONS = {
     "unknown_task": "the package has several tasks, or none of that name",
@@ -141,12 +143,14 @@ class Expert:
     def load(
         cls,
         folder: str | Path,
-        engine: str = "transformers",
+        engine: str = "auto",
         verify: bool = True,
         slots: int = 1,
     ) -> "Expert":
         """Return the expert of the package in `folder`.
 
+        `engine`: transformers, llamacpp, llamacpp-q8_0, or auto: the fastest of them in which
+        parity.json shows that this package answers as it was proven.
         `slots`: how many pages the engine may answer at once.
 
         `verify`: check first that it is what its manifest says, as `package.verify` does. Raise
@@ -160,6 +164,8 @@ class Expert:
             _verify(place)
         contract = contracts.read_contract(place)
         contracts.refuse_other_cleaner(place)
+        if engine == AUTO:
+            engine = record.choose_engine(place).name
         loaded = open_package_engine(engine, place, slots)
         if contract.decoding == "constrained":
             for spec in contract.tasks.values():

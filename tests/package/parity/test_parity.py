@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tinymodels import HELD
 
+from sem import Expert
 from sem.core import files, provenance, run
 from sem.core.errors import SemError
 from sem.core.project import Project
@@ -16,7 +17,7 @@ from sem.eval.answers import subject
 from sem.eval.answers.subject import EvalSubject
 from sem.ops import promote
 from sem.package.export import bundle
-from sem.package.parity import parity, runtimes
+from sem.package.parity import parity, record, runtimes
 
 SETTINGS = ["eval.max_new_tokens=24", "eval.max_examples=8", *HELD]
 
@@ -49,7 +50,7 @@ def packaged(packaged_master, tmp_path, monkeypatch) -> tuple[EvalSubject, Path]
     return proven, project.packages / proven.run.id
 
 
-def check_one(packaged: tuple[EvalSubject, Path], target: str) -> parity.TargetCheck:
+def check_one(packaged: tuple[EvalSubject, Path], target: str) -> record.TargetCheck:
     (check,) = parity.check_targets(*packaged, [target], parity.ParityOptions())
     return check
 
@@ -150,7 +151,11 @@ def cut_gguf(folder: Path) -> None:
 
 PLANTED = {
     "an adapter that changes nothing": (no_op_adapter, "adapter", "every update is zero"),
-    "the adapter of another run": (other_adapter, "adapter", "slots are not the proven ones"),
+    "the adapter of another run": (
+        other_adapter,
+        "adapter",
+        "adapter: it is not the one that was proven",
+    ),
     "a mutated template": (mutated_template, "transformers", "template: a prompt differs"),
     "a template that begins no turn": (broken_template, "transformers", "chat template of"),
     "a lost stop token": (lost_stop, "transformers", "stop token: "),
@@ -202,21 +207,45 @@ def test_slots_are_counted_by_value(proven, answered, counts) -> None:
 def test_a_promotion_asks_for_the_runtime_that_will_serve(packaged) -> None:
     proven, folder = packaged
     project, target = proven.project, proven.run
-    (fault,) = parity.find_parity_faults(project, target, "llamacpp")
+    (fault,) = record.find_parity_faults(project, target, "llamacpp")
     assert "was not asked in llamacpp" in fault
-    passed = parity.TargetCheck("llamacpp", "PASS")
-    parity.write_parity(project, target, folder, [passed])
-    assert parity.find_parity_faults(project, target, "llamacpp") == []
-    (fault,) = parity.find_parity_faults(project, target, "vllm")
+    passed = record.TargetCheck("llamacpp", "PASS")
+    record.write_parity(project, target, folder, [passed])
+    assert record.find_parity_faults(project, target, "llamacpp") == []
+    (fault,) = record.find_parity_faults(project, target, "vllm")
     assert "was not asked in vllm" in fault
-    parity.write_parity(
-        project, target, folder, [parity.TargetCheck("vllm", "NOT CHECKED", ("it is absent",))]
+    record.write_parity(
+        project, target, folder, [record.TargetCheck("vllm", "NOT CHECKED", ("it is absent",))]
     )
-    assert parity.find_parity_faults(project, target, "llamacpp") == []
-    (fault,) = parity.find_parity_faults(project, target, "vllm")
+    assert record.find_parity_faults(project, target, "llamacpp") == []
+    (fault,) = record.find_parity_faults(project, target, "vllm")
     assert fault == "its package in vllm: NOT CHECKED: it is absent"
     files.write_file(folder / "manifest.json", files.read_text(folder / "manifest.json") + " ")
-    (fault,) = parity.find_parity_faults(project, target, "llamacpp")
+    (fault,) = record.find_parity_faults(project, target, "llamacpp")
     assert "exported again since" in fault
     with pytest.raises(SemError, match="cannot be promoted"):
         promote.promote_tested_run(project, target.id, None, provenance.utc_now(), "llamacpp")
+
+
+def test_the_fastest_engine_that_passed_here_is_chosen(packaged) -> None:
+    proven, folder = packaged
+    assert record.choose_engine(folder).name == "transformers"
+    checks = [
+        record.TargetCheck("transformers", "PASS", tokens_per_second=10.0),
+        record.TargetCheck("llamacpp", "PASS", tokens_per_second=20.0),
+        record.TargetCheck("llamacpp-q8_0", "FAIL", ("slots",), tokens_per_second=30.0),
+    ]
+    path = record.write_parity(proven.project, proven.run, folder, checks)
+    assert record.choose_engine(folder).name == "llamacpp"
+    with Expert.load(folder, engine="auto") as expert:
+        assert expert.engine.name == "llamacpp"
+        assert expert.extract("<h1>Red mug</h1><p>12.50</p>").refusal is None
+    # Unpacked elsewhere it is asked as it was evaluated, unless its parity came along.
+    other = shutil.copytree(folder, proven.project.root / "other")
+    assert record.choose_engine(other).name == "transformers"
+    shutil.copy(path, proven.project.root / "other.parity.json")
+    assert record.choose_engine(other).name == "llamacpp"
+    change_json(path, hardware={"name": "another"})
+    assert record.choose_engine(folder) == ("transformers", "parity.json is of another machine")
+    files.write_file(folder / "manifest.json", files.read_text(folder / "manifest.json") + " ")
+    assert "another package" in record.choose_engine(folder).reason
