@@ -288,8 +288,13 @@ def check_package_parity(
     addresses = runtimes.parse_addresses(address)
     options = parity.ParityOptions(rows, margin, quantised_margin, addresses)
     names = [name.strip() for name in targets.split(",") if name.strip()]
-    checks = parity.check_targets(proven, folder, names, options)
-    path = record.write_parity(project, proven.run, folder, checks)
+    checks = []
+    for check in parity.check_targets(proven, folder, names, options):
+        # What was checked stays, whatever ends the rest.
+        path = record.write_parity(project, proven.run, folder, [check])
+        checks.append(check)
+    if not checks:
+        raise SemError("--targets names no runtime", "name one, as --targets llamacpp")
     _print_parity(checks)
     console.print_output_path(path)
     failed = [check.target for check in checks if check.verdict == record.FAIL]

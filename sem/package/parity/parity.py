@@ -1,6 +1,7 @@
 """Is what a runtime answers what was proven? Asked of the real engines, on the proven rows.
 
-    checks = parity.check_targets(subject, folder, ["transformers", "llamacpp"], options)
+    for check in parity.check_targets(subject, folder, ["transformers", "llamacpp"], options):
+        record.write_parity(project, run, folder, [check])
 
 A target passes when every prompt is the proven one byte for byte and token for token, when its
 answers have the proven values but for a stated margin, and when nothing in the package's files
@@ -54,8 +55,8 @@ class ParityOptions:
 
 def check_targets(
     proven: EvalSubject, folder: Path, names: Sequence[str], options: ParityOptions
-) -> list[TargetCheck]:
-    """Return the check of the package in `folder` in each of the runtimes `names`.
+) -> Iterator[TargetCheck]:
+    """Return the checks of the package in `folder` in the runtimes `names`, each when it is done.
 
     Raise SemError when the run has no answers that they could be compared with.
     """
@@ -73,7 +74,7 @@ def check_targets(
     pool = [e for e in proven.examples if e.id in recorded and recorded[e.id].finish != "refused"]
     rows = answers.sample_examples(pool, options.rows, proven.settings.seed)
     bench = _Bench(proven, folder, rows, recorded, options)
-    return [bench.check(name) for name in names]
+    return map(bench.check, names)
 
 
 @dataclass(frozen=True)
