@@ -130,6 +130,9 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
 
 Package = Annotated[Path | None, "a package folder anywhere, not of a sem here"]
 TaskName = Annotated[str | None, "task of the package (default: its only one)"]
+StrongModel = Annotated[
+    Path | None, "a YAML file that names a strong model for the least sure pages"
+]
 
 
 @job("package.ask")
@@ -142,6 +145,7 @@ def ask_package(
     url: Annotated[str | None, "address that the page was saved from"] = None,
     page_type: Annotated[str | None, "kind of page, where budgets differ by it"] = None,
     details: Annotated[bool, "also confidence, grounding, tokens and time of each slot"] = False,
+    fallback: StrongModel = None,
     set: Overrides = (),
 ) -> None:
     """Ask the packaged expert one page; its JSON is the only line on stdout.
@@ -157,7 +161,7 @@ def ask_package(
 
     folder = _package_to_ask(sem, run, path, set)
     content = _read_page(page)
-    with Expert.load(folder) as expert:
+    with Expert.load(folder, fallback=fallback) as expert:
         extraction = expert.extract(content, task, url, page_type)
     if details:
         print(jsonio.pretty_json(extraction.as_json()), end="")
@@ -181,6 +185,7 @@ def predict_pages(
     map: Annotated[tuple[str, ...], "OURS=THEIRS, as input_text=body"] = (),
     batch: Annotated[int, "pages answered together"] = 8,
     max_tokens: Annotated[int | None, "tokens in and out, over every start"] = None,
+    fallback: StrongModel = None,
     set: Overrides = (),
 ) -> None:
     """Answer a file of pages, row by row; run again, it goes on where it stopped.
@@ -201,7 +206,7 @@ def predict_pages(
     columns = column_mapping.parse_column_pairs(map)
     options = predict.PredictOptions(task, columns, batch, max_tokens)
     tally = predict.PredictTally()
-    with Expert.load(folder) as expert, console.progress_bar() as bar:
+    with Expert.load(folder, fallback=fallback) as expert, console.progress_bar() as bar:
         line = bar.add_task(f"answers of {folder.name}", total=predict.count_rows(input))
         for tally in predict.predict_file(expert, folder, input, output, options):
             bar.update(line, completed=tally.earlier + tally.answered)
@@ -223,6 +228,7 @@ def serve_expert(
     host: Annotated[str | None, "address (default: 127.0.0.1; another needs keys)"] = None,
     port: Annotated[int | None, "port (default: 8000; 0: any that is free)"] = None,
     capture: Annotated[Path | None, "a folder for pages and answers (default: none)"] = None,
+    fallback: StrongModel = None,
     set: Overrides = (),
 ) -> None:
     """Serve the packaged expert: an HTTP API and a page, until Ctrl-C or SIGTERM.
@@ -243,7 +249,7 @@ def serve_expert(
     settings = expert_settings(set, {"host": host, "port": port})
     folder = _package_to_ask(sem, run, path, ())
     app.serve_package(
-        folder, engine, settings, capture, lambda address: print(address, flush=True)
+        folder, engine, settings, capture, lambda address: print(address, flush=True), fallback
     )
 
 
@@ -255,6 +261,10 @@ def _print_tally(tally: Any) -> None:
     ]
     rows += [
         (f"refused: {reason}", f"{count:,}") for reason, count in sorted(tally.refused.items())
+    ]
+    rows += [
+        (f"strong model: {status}", f"{count:,}")
+        for status, count in sorted(tally.fallback.items())
     ]
     rows += [
         (f"not read: {reason}", f"{count:,}") for reason, count in sorted(tally.unread.items())
