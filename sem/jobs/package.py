@@ -1,6 +1,7 @@
 """The jobs of `package.*`: the deliverable, written, verified, asked and served."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -251,6 +252,60 @@ def serve_expert(
     app.serve_package(
         folder, engine, settings, capture, lambda address: print(address, flush=True), fallback
     )
+
+
+@job("package.mcp")
+def serve_agents(
+    sem: Sem = None,
+    run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
+    path: Package = None,
+    engine: Annotated[Literal["transformers", "llamacpp"], "what runs the model"] = "transformers",
+    pages: Annotated[Path | None, "a folder whose files an agent may name (default: none)"] = None,
+    fallback: StrongModel = None,
+    port: Annotated[int | None, "serve HTTP at this port (default: stdin and stdout)"] = None,
+    set: Overrides = (),
+) -> None:
+    """Serve the packaged expert to agents: tools of the Model Context Protocol.
+
+        opensem mcp --sem shop
+        opensem mcp --sem shop --pages saved_pages --port 8002
+
+    The tools are extract, status and report. An agent starts this command itself and speaks on
+    stdin and stdout; with --port it speaks HTTP at /mcp, on this machine unless --set serve.host
+    names another address. $SEM_SERVE_KEYS and --set serve.KEY=VALUE are as for package.serve.
+
+    Reads   models/SEM/packages/RUN/, PAGES, $SEM_SERVE_KEYS
+    Writes  JSON lines on stderr
+    """
+    from sem.lm.server.settings import read_server_keys
+    from sem.package.serve import mcp_server
+    from sem.package.serve.expert import Expert
+    from sem.package.serve.http.settings import KEYS, expert_settings
+
+    settings = expert_settings(set, {"port": port})
+    folder = _package_to_ask(sem, run, path, ())
+    if pages is not None and not pages.is_dir():
+        raise SemError(f"{pages}: no such folder", "name the folder that holds the pages")
+    status = None if path else partial(_project_status, sem)
+
+    def load() -> mcp_server.ExpertTools:
+        expert = Expert.load(folder, engine, fallback=fallback)
+        return mcp_server.ExpertTools(expert, folder, pages, status)
+
+    if port is None:
+        mcp_server.serve_tools_on_stdio(load)
+        return
+    keys = read_server_keys(settings, KEYS)
+    mcp_server.serve_tools_over_http(load, settings, keys, partial(print, flush=True))
+
+
+def _project_status(sem: str | None) -> dict[str, Any]:
+    """Return what `sem.status` shows, as JSON."""
+    from sem.projects import status
+
+    state = status.project_status(Project.load(sem))
+    damaged = [str(fault) for fault in state.damaged]
+    return {"sem": state.sem, **dict(state.rows), "damaged": damaged, "next": state.next}
 
 
 def _print_tally(tally: Any) -> None:
