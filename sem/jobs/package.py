@@ -64,9 +64,11 @@ def verify_package(
 
     Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
     """
+    from sem.package import contract
     from sem.package.verify import verify
 
     folder = path or _package_of_run(sem, run)
+    contract.refuse_older_package(folder)
     faults = verify.package_faults(folder)
     if faults:
         raise SemError(

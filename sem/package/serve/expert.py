@@ -273,6 +273,7 @@ class Expert:
 def _verify(folder: Path) -> None:
     from sem.package.verify import verify
 
+    contracts.refuse_older_package(folder)
     faults = verify.package_faults(folder)
     if faults:
         raise SemError(

@@ -209,6 +209,18 @@ def test_a_tampered_package_is_not_loaded(package) -> None:
         Expert.load(package)
 
 
+def test_a_package_of_an_older_version_is_one_line_and_no_list_of_faults(package) -> None:
+    facts = files.read_json(package / "manifest.json")
+    for name in ("cleaner.json", "generation.json"):
+        (package / name).unlink()
+        del facts["files"][name]
+    files.write_file(package / "manifest.json", jsonio.pretty_json(facts))
+
+    with pytest.raises(SemError, match="an older version made this package") as caught:
+        Expert.load(package)
+    assert "export it again" in caught.value.hint
+
+
 def test_no_folder_and_no_engine_are_one_line_each(tmp_path, package_master) -> None:
     with pytest.raises(SemError, match="no such folder"):
         Expert.load(tmp_path / "absent")
