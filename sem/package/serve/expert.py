@@ -32,6 +32,8 @@ from sem.package.serve.engine import Engine, open_package_engine
 from sem.package.serve.fallback import Fallback, FallbackNote
 from sem.package.serve.slot_readings import SlotReading, read_answer_slots
 
+# Processes that clean the pages of a batch; they start as they are needed.
+READERS = 4
 # Reasons of a refusal, and what each means to whoever asked.
 REASONS = {
     "unknown_task": "the package has several tasks, or none of that name",
@@ -126,11 +128,17 @@ class Extraction:
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A page that can be asked: cleaned, rendered, with room for its answer."""
+class _Cleaned:
+    """A page as the model sees it, and its task."""
 
     spec: TaskSpec
     read: ReadPage
+
+
+@dataclass(frozen=True)
+class _Ready(_Cleaned):
+    """A page that can be asked: cleaned, rendered, with room for its answer."""
+
     prompt: Prompt
 
 
@@ -141,12 +149,12 @@ class Expert:
         self,
         contract: PackageContract,
         engine: Engine,
-        workers: int = 1,
+        workers: int = READERS,
         fallback: Fallback | None = None,
     ) -> None:
         self.contract, self.engine, self.fallback = contract, engine, fallback
         plan = contract.cleaning_plan(engine.tokenizer_definition)
-        self._reader = PageReader(plan, workers)
+        self._reader, self._workers = PageReader(plan, workers), workers
         self._schemas = {
             name: jsonio.canonical_json(spec.io_schema) for name, spec in contract.tasks.items()
         }
@@ -208,7 +216,7 @@ class Expert:
     def extract_many(self, questions: Sequence[PageQuestion]) -> list[Extraction]:
         """Return an extraction of each of `questions`, in order; they are answered together."""
         began = time.perf_counter()
-        prepared = [self._prepare(question) for question in questions]
+        prepared = [self._rendered(page) for page in self._pages(questions)]
         ready = [item for item in prepared if isinstance(item, _Ready)]
         answers = iter(self._answered(ready))
         results = [next(answers) if isinstance(item, _Ready) else item for item in prepared]
@@ -228,7 +236,14 @@ class Expert:
         spec = self.contract.task(task)
         return self.engine.chat.prompt_text(spec.system_prompt, spec.prompt(page))
 
-    def _prepare(self, question: PageQuestion) -> "_Ready | Extraction":
+    def _pages(self, questions: Sequence[PageQuestion]) -> "list[_Cleaned | Extraction]":
+        """Return each page cleaned, several at once: one that times out holds up no other."""
+        if len(questions) == 1:
+            return [self._cleaned(questions[0])]
+        with ThreadPoolExecutor(self._workers) as pool:
+            return list(pool.map(self._cleaned, questions))
+
+    def _cleaned(self, question: PageQuestion) -> "_Cleaned | Extraction":
         try:
             spec = self.contract.task(question.task)
         except SemError as error:
@@ -243,6 +258,12 @@ class Expert:
         read = self._reader.read(spec.task_id, page, meta)
         if read.reason:
             return Extraction(spec.task_id, refusal=Refusal(read.reason, read.detail))
+        return _Cleaned(spec, read)
+
+    def _rendered(self, page: "_Cleaned | Extraction") -> "_Ready | Extraction":
+        if isinstance(page, Extraction):
+            return page
+        spec, read = page.spec, page.read
         ids = self.engine.chat.prompt_ids(spec.system_prompt, spec.prompt(read.text))
         room = self.contract.max_new_tokens
         if len(ids) + room > self.contract.context:

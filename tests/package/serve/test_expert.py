@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import pytest
 
@@ -139,6 +140,21 @@ def test_pages_answered_together_are_in_order_and_refusals_stand_between(expert)
 
     assert [e.refusal is None for e in together] == [True, True, False, True, True]
     assert [e.page for e in together if not e.refusal] == [expert.extract(p).page for p in pages]
+
+
+def test_a_page_that_times_out_holds_up_no_other(expert, monkeypatch) -> None:
+    # One process read a batch page by page: the last page waited for every hostile one before it.
+    meeting = threading.Barrier(3, timeout=30)
+    read = expert._reader.read
+
+    def meet(*where):
+        meeting.wait()
+        return read(*where)
+
+    monkeypatch.setattr(expert._reader, "read", meet)
+    extractions = expert.extract_many([PageQuestion(f"<p>page {n}</p>") for n in range(3)])
+
+    assert [extraction.refusal for extraction in extractions] == [None] * 3
 
 
 def test_personal_data_is_hidden_from_the_model_and_put_back_into_its_answer() -> None:
