@@ -351,6 +351,11 @@ def _extraction(item: _Ready, completion: Completion) -> Extraction:
     )
 
 
+def needs_fallback(own: Extraction, strong: Fallback) -> bool:
+    """Return whether `strong` is asked what the expert answered with `own`."""
+    return strong.is_needed(own.confidence, own.refusal.reason if own.refusal else None)
+
+
 def improve_extraction(
     own: Extraction, tasks: dict[str, TaskSpec], strong: Fallback
 ) -> Extraction:
@@ -359,8 +364,7 @@ def improve_extraction(
     An answer of which the page holds less than of the expert's is not: an injected page can make
     a model say anything, it cannot make a value stand in the page.
     """
-    reason = own.refusal.reason if own.refusal else None
-    if not strong.is_needed(own.confidence, reason):
+    if not needs_fallback(own, strong):
         return replace(own, fallback=FallbackNote(fallbacks.NOT_NEEDED))
     spec = tasks[own.task]
     note, value = strong.ask(spec, own.page)

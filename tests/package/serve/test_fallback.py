@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 from chatserver import ChatServer
-from experts import ServedExpert
+from experts import ServedExpert, wait_for
 from paths import ROOT
 from toy import SPEC
 
@@ -267,6 +267,24 @@ def test_a_slow_strong_model_costs_a_request_its_time_and_not_its_answer(
 
     assert reply.status_code == 200
     assert reply.json()["fallback"]["reason"] == "timeout"
+
+
+def test_a_sure_answer_does_not_wait_for_unsure_ones(expert, strong, server) -> None:
+    server.script = lambda body, number: "hang"
+    fallback = strong(workers=1)
+    fallback.is_needed = lambda confidence, refusal: refusal is not None
+    long_page = "<p>word and word </p>" * 4_000
+    with (
+        ServedExpert(expert, fallback=fallback, timeout_s=20) as running,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        running.until_ready()
+        unsure = pool.submit(running.post, "/v1/extract", html=long_page)
+        wait_for(lambda: len(server.seen) == 1)
+        sure = running.post("/v1/extract", html=PAGE).json()
+
+        assert not unsure.done()
+    assert sure["fallback"]["status"] == "not_needed"
 
 
 def test_a_file_of_settings_is_read_and_predict_writes_and_tallies_it(

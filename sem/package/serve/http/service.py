@@ -20,6 +20,7 @@ from sem.package.serve.expert import (
     PageQuestion,
     Refusal,
     improve_extraction,
+    needs_fallback,
 )
 from sem.package.serve.fallback import Fallback, FallbackNote
 from sem.package.serve.http.capture import CaptureFolder
@@ -147,15 +148,18 @@ class ExpertService:
         self, question: PageQuestion, own: Extraction, strong: Fallback, left_s: float
     ) -> Extraction:
         """Return `own`, or the answer of `strong` where it is needed and comes in `left_s`."""
-        loop, tasks = asyncio.get_running_loop(), self.expert.contract.tasks
-        work = loop.run_in_executor(self._strong, improve_extraction, own, tasks, strong)
-        try:
-            extraction = await asyncio.wait_for(work, max(0, left_s))
-        except TimeoutError:
-            note = FallbackNote(fallbacks.FAILED, "timeout", strong.settings.model.model)
-            extraction = replace(own, fallback=note)
-        assert extraction.fallback is not None
+        extraction = replace(own, fallback=FallbackNote(fallbacks.NOT_NEEDED))
+        # A sure answer does not wait in the line of unsure ones.
+        if needs_fallback(own, strong):
+            loop, tasks = asyncio.get_running_loop(), self.expert.contract.tasks
+            work = loop.run_in_executor(self._strong, improve_extraction, own, tasks, strong)
+            try:
+                extraction = await asyncio.wait_for(work, max(0, left_s))
+            except TimeoutError:
+                late = FallbackNote(fallbacks.FAILED, "timeout", strong.settings.model.model)
+                extraction = replace(own, fallback=late)
         note = extraction.fallback
+        assert note is not None
         if note.status == fallbacks.FAILED:
             facts = {"reason": note.reason, "detail": note.detail}
             log.warning("fallback_failed", extra={"facts": facts})
