@@ -238,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = console.make_argument_parser(__doc__)
     parser.add_argument("package", type=Path)
     parser.add_argument("pages", type=Path, nargs="+")
-    parser.add_argument("--most", type=int, default=50, help="pages, spread over all of them")
+    parser.add_argument("--most", type=int, default=20, help="pages, spread over all of them")
     args = parser.parse_args(argv)
     # The pages of a store live as long as they are asked.
     with tempfile.TemporaryDirectory() as work:
