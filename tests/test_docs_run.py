@@ -260,6 +260,8 @@ def set_asking(stage: Stage) -> Scene:
     files.write_file(stage.root / "page.html", rows[0].input_text or "")
     pages = [{"id": row.id, "task": row.task, "html": row.input_text} for row in rows[:3]]
     files.write_rows(stage.root / "pages.jsonl", pages)
+    # An agent would speak on stdin; here it ends at once.
+    (stage.root / "saved_pages").mkdir()
     stage.lines.enter_context(fixed_ports(8000, 8001))
     first, second = (
         "opensem serve --sem shop",

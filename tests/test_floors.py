@@ -61,6 +61,7 @@ DOORS = {
     "llguidance": ("lm.local.constrain",),
     "litellm": ("lm.api.client",),
     "mammoth": ("forge.reading.",),
+    "mcp": ("package.serve.mcp_server",),
     "mlflow": ("train.tracking.trackers",),
     "numpy": ("dataset.", "eval.", "lm.", "optimizer.", "preview.", "train."),
     "onnx": ("lm.weights.onnx_convert",),
@@ -104,7 +105,7 @@ HEAVY = {
     *("pydantic", "sklearn"),
     *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
     *("ctranslate2", "fastapi", "mlflow", "onnx", "optuna", "py3langid", "pyarrow", "ray"),
-    *("starlette", "uvicorn", "wandb"),
+    *("mcp", "starlette", "uvicorn", "wandb"),
 }
 
 

@@ -17,6 +17,7 @@ Frames between processes are JSON, never pickle.
 import importlib
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -48,6 +49,12 @@ ONE_THREAD = {
     "RAYON_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# What a worker sees of the environment: where programs and libraries are, languages, the clock.
+# Not the rest of it: keys stand there, and what a stranger wrote may take over a parser.
+INHERITED = re.compile(
+    r"PATH|HOME|USER|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|VIRTUAL_ENV|PYTHON\w*"
+    r"|COVERAGE_PROCESS_START|SYSTEMROOT"
+)
 # Audit events of what no job has a reason to do.
 FORBIDDEN = (
     "socket.",
@@ -148,7 +155,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)},
+            env=_worker_environment(),
         )
         assert process.stdin is not None
         assert process.stdout is not None
@@ -157,6 +164,11 @@ class Worker:
             module, name = self._setup["prepare"]
             raise RuntimeError(f"the {self._subject} worker does not start: {module}.{name} fails")
         return process
+
+
+def _worker_environment() -> dict[str, str]:
+    inherited = {name: v for name, v in os.environ.items() if INHERITED.fullmatch(name)}
+    return {**inherited, **ONE_THREAD, "PYTHONPATH": str(ROOT)}
 
 
 def serve_jobs() -> None:

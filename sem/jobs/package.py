@@ -1,6 +1,7 @@
 """The jobs of `package.*`: the deliverable, written, verified, asked and served."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,9 +64,11 @@ def verify_package(
 
     Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
     """
+    from sem.package import contract
     from sem.package.verify import verify
 
     folder = path or _package_of_run(sem, run)
+    contract.refuse_older_package(folder)
     faults = verify.package_faults(folder)
     if faults:
         raise SemError(
@@ -129,7 +132,14 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
 
 
 Package = Annotated[Path | None, "a package folder anywhere, not of a sem here"]
+EngineName = Annotated[
+    Literal["auto", "transformers", "llamacpp", "llamacpp-q8_0"],
+    "what runs the model; auto: the fastest that parity accepted here",
+]
 TaskName = Annotated[str | None, "task of the package (default: its only one)"]
+StrongModel = Annotated[
+    Path | None, "a YAML file that names a strong model for the least sure pages"
+]
 
 
 @job("package.ask")
@@ -138,10 +148,12 @@ def ask_package(
     sem: Sem = None,
     run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
     path: Package = None,
+    engine: EngineName = "auto",
     task: TaskName = None,
     url: Annotated[str | None, "address that the page was saved from"] = None,
     page_type: Annotated[str | None, "kind of page, where budgets differ by it"] = None,
     details: Annotated[bool, "also confidence, grounding, tokens and time of each slot"] = False,
+    fallback: StrongModel = None,
     set: Overrides = (),
 ) -> None:
     """Ask the packaged expert one page; its JSON is the only line on stdout.
@@ -157,7 +169,7 @@ def ask_package(
 
     folder = _package_to_ask(sem, run, path, set)
     content = _read_page(page)
-    with Expert.load(folder) as expert:
+    with Expert.load(folder, engine, fallback=fallback) as expert:
         extraction = expert.extract(content, task, url, page_type)
     if details:
         print(jsonio.pretty_json(extraction.as_json()), end="")
@@ -177,10 +189,12 @@ def predict_pages(
     sem: Sem = None,
     run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
     path: Package = None,
+    engine: EngineName = "auto",
     task: Annotated[str | None, "task of rows that name none"] = None,
     map: Annotated[tuple[str, ...], "OURS=THEIRS, as input_text=body"] = (),
     batch: Annotated[int, "pages answered together"] = 8,
     max_tokens: Annotated[int | None, "tokens in and out, over every start"] = None,
+    fallback: StrongModel = None,
     set: Overrides = (),
 ) -> None:
     """Answer a file of pages, row by row; run again, it goes on where it stopped.
@@ -201,7 +215,10 @@ def predict_pages(
     columns = column_mapping.parse_column_pairs(map)
     options = predict.PredictOptions(task, columns, batch, max_tokens)
     tally = predict.PredictTally()
-    with Expert.load(folder, slots=batch) as expert, console.progress_bar() as bar:
+    with (
+        Expert.load(folder, _chosen(folder, engine), slots=batch, fallback=fallback) as expert,
+        console.progress_bar() as bar,
+    ):
         line = bar.add_task(f"answers of {folder.name}", total=predict.count_rows(input))
         for tally in predict.predict_file(expert, folder, input, output, options):
             bar.update(line, completed=tally.earlier + tally.answered)
@@ -219,10 +236,11 @@ def serve_expert(
     sem: Sem = None,
     run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
     path: Package = None,
-    engine: Annotated[Literal["transformers", "llamacpp"], "what runs the model"] = "transformers",
+    engine: EngineName = "auto",
     host: Annotated[str | None, "address (default: 127.0.0.1; another needs keys)"] = None,
     port: Annotated[int | None, "port (default: 8000; 0: any that is free)"] = None,
     capture: Annotated[Path | None, "a folder for pages and answers (default: none)"] = None,
+    fallback: StrongModel = None,
     set: Overrides = (),
 ) -> None:
     """Serve the packaged expert: an HTTP API and a page, until Ctrl-C or SIGTERM.
@@ -243,7 +261,12 @@ def serve_expert(
     settings = expert_settings(set, {"host": host, "port": port})
     folder = _package_to_ask(sem, run, path, ())
     app.serve_package(
-        folder, engine, settings, capture, lambda address: print(address, flush=True)
+        folder,
+        _chosen(folder, engine),
+        settings,
+        capture,
+        lambda address: print(address, flush=True),
+        fallback,
     )
 
 
@@ -334,6 +357,71 @@ def _print_parity(checks: Any) -> None:
             console.print_note(f"{check.target}: {check.verdict}: {check.reason}")
 
 
+@job("package.mcp")
+def serve_agents(
+    sem: Sem = None,
+    run: Annotated[str | None, "run (default: the promoted one, else the latest packaged)"] = None,
+    path: Package = None,
+    engine: EngineName = "auto",
+    pages: Annotated[Path | None, "a folder whose files an agent may name (default: none)"] = None,
+    fallback: StrongModel = None,
+    port: Annotated[int | None, "serve HTTP at this port (default: stdin and stdout)"] = None,
+    set: Overrides = (),
+) -> None:
+    """Serve the packaged expert to agents: tools of the Model Context Protocol.
+
+        opensem mcp --sem shop
+        opensem mcp --sem shop --pages saved_pages --port 8002
+
+    The tools are extract, status and report. An agent starts this command itself and speaks on
+    stdin and stdout; with --port it speaks HTTP at /mcp, on this machine unless --set serve.host
+    names another address. $SEM_SERVE_KEYS and --set serve.KEY=VALUE are as for package.serve.
+
+    Reads   models/SEM/packages/RUN/, PAGES, $SEM_SERVE_KEYS
+    Writes  JSON lines on stderr
+    """
+    from sem.lm.server.settings import read_server_keys
+    from sem.package.serve import mcp_server
+    from sem.package.serve.expert import Expert
+    from sem.package.serve.http.settings import KEYS, expert_settings
+
+    settings = expert_settings(set, {"port": port})
+    folder = _package_to_ask(sem, run, path, ())
+    if pages is not None and not pages.is_dir():
+        raise SemError(f"{pages}: no such folder", "name the folder that holds the pages")
+    status = None if path else partial(_project_status, sem)
+
+    def load() -> mcp_server.ExpertTools:
+        expert = Expert.load(folder, _chosen(folder, engine), fallback=fallback)
+        return mcp_server.ExpertTools(expert, folder, pages, status)
+
+    if port is None:
+        mcp_server.serve_tools_on_stdio(load)
+        return
+    keys = read_server_keys(settings, KEYS)
+    mcp_server.serve_tools_over_http(load, settings, keys, partial(print, flush=True))
+
+
+def _project_status(sem: str | None) -> dict[str, Any]:
+    """Return what `sem.status` shows, as JSON."""
+    from sem.projects import status
+
+    state = status.project_status(Project.load(sem))
+    damaged = [str(fault) for fault in state.damaged]
+    return {"sem": state.sem, **dict(state.rows), "damaged": damaged, "next": state.next}
+
+
+def _chosen(folder: Path, engine: str) -> str:
+    """Return the engine by its name; where it was left open, say which it is and why."""
+    from sem.package.parity import record
+
+    if engine != "auto":
+        return engine
+    choice = record.choose_engine(folder)
+    console.print_note(f"answered by {choice.name}: {choice.reason}")
+    return choice.name
+
+
 def _print_tally(tally: Any) -> None:
     rows: list[tuple[str, object]] = [
         ("answered now", f"{tally.answered:,}, {tally.rate:.2f} a second"),
@@ -342,6 +430,10 @@ def _print_tally(tally: Any) -> None:
     ]
     rows += [
         (f"refused: {reason}", f"{count:,}") for reason, count in sorted(tally.refused.items())
+    ]
+    rows += [
+        (f"strong model: {status}", f"{count:,}")
+        for status, count in sorted(tally.fallback.items())
     ]
     rows += [
         (f"not read: {reason}", f"{count:,}") for reason, count in sorted(tally.unread.items())

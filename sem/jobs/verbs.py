@@ -14,6 +14,7 @@
     opensem package                       the deliverable, verified
     opensem ask PAGE                      the packaged expert's JSON of one page
     opensem serve                         the packaged expert over HTTP
+    opensem mcp                           the packaged expert as tools of an agent
     opensem launch --cloud PROVIDER       the same training on a rented GPU
     opensem delete NAME                   a project with all it has
     opensem GROUP.JOB                     any job of docs/reference/jobs.md
@@ -44,6 +45,7 @@ VERBS = {
     "run-forge": "forge.run",
     "ask": "package.ask",
     "serve": "package.serve",
+    "mcp": "package.mcp",
     "launch": "ops.launch",
     "delete": "sem.delete",
 }

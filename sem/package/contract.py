@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sem.core import files, jsonio, schema, settings
+from sem.core import files, jsonio, manifest, schema, settings
 from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.taskspec import TaskSpec
 from sem.dataset.clean.row_cleaning import CleaningPlan
@@ -18,6 +18,7 @@ CLEANER = "cleaner.json"
 GENERATION = "generation.json"
 CLEANER_FORMAT = "cleaner.v1"
 GENERATION_FORMAT = "generation.v1"
+MAX_MANIFEST_BYTES = 1_000_000
 _CLEANER_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["format", "fingerprint", "clean"],
@@ -108,6 +109,24 @@ def read_contract(folder: Path) -> PackageContract:
     )
 
 
+def refuse_older_package(folder: Path) -> None:
+    """Raise SemError when the manifest in `folder` knows no contract: an older version's.
+
+    Of a package that lost one of its files, the manifest still knows it: that is a fault. So is
+    a manifest that cannot be read, and `package.verify` names it.
+    """
+    path = folder / manifest.NAME
+    if not path.is_file() or path.stat().st_size > MAX_MANIFEST_BYTES:
+        return
+    try:
+        named = manifest.read_manifest(folder)["files"]
+    except (SemError, OSError, KeyError, TypeError, RecursionError):
+        return
+    for name in (CLEANER, GENERATION):
+        if name not in named and not (folder / name).exists():
+            raise _older_package(folder, name)
+
+
 def refuse_other_cleaner(folder: Path) -> None:
     """Raise SemError when the pages of the package in `folder` were cleaned by other rules."""
     fingerprint = _read(folder / CLEANER, _CLEANER_SCHEMA)["fingerprint"]
@@ -128,12 +147,16 @@ def read_tasks(folder: Path) -> dict[str, TaskSpec]:
     return {spec.task_id: spec for spec in tasks}
 
 
+def _older_package(folder: Path, name: str) -> SemError:
+    return SemError(
+        f"{folder.name}: no {name}: an older version made this package",
+        "export it again with `fab package.export`, and ask the new one",
+    )
+
+
 def _read(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
     if not path.exists():
-        raise SemError(
-            f"{path.parent.name}: no {path.name}: an older version made this package",
-            "export it again with `fab package.export`, and ask the new one",
-        )
+        raise _older_package(path.parent, path.name)
     content = files.read_object(path, "restore the file, or export the package again")
     problems = schema.schema_problems(content, expected, limit=1)
     if problems:

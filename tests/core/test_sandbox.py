@@ -49,6 +49,15 @@ def test_harm_is_named_and_the_next_job_is_done(worker, deed, outcome):
     assert answer(worker, "pid")["returned"] > 0
 
 
+def test_a_worker_sees_no_key_of_the_environment(worker, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-" + "k" * 40)
+    monkeypatch.setenv("SEM_SERVE_KEYS", "s" * 24)
+    names = answer(worker, "environment")["returned"]
+
+    assert "PATH" in names
+    assert not [name for name in names if "KEY" in name or "SEM" in name]
+
+
 def test_a_worker_that_a_job_left_bloated_is_started_anew(worker):
     small = answer(worker, "pid")
     assert answer(worker, "pid") == small

@@ -30,6 +30,8 @@ class ChatServer:
     hang_s: float = 3.0
     # 0: any that is free.
     port: int = 0
+    # Request body -> tokens in and out, as a reply says them.
+    count: Callable[[Body], tuple[int, int]] = lambda body: (40, 10)
 
     def __enter__(self) -> "ChatServer":
         self._server = _Quiet(("127.0.0.1", self.port), _handler(self))
@@ -83,11 +85,11 @@ def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
             said = server.script(body, server.note(body, key))
             time.sleep(server.delay_s)
             try:
-                self.answer(said, key)
+                self.answer(said, key, server.count(body))
             except OSError:
                 self.close_connection = True
 
-        def answer(self, said: str, key: str) -> None:
+        def answer(self, said: str, key: str, counts: tuple[int, int]) -> None:
             if said in STATUS:
                 # Real providers echo the key they refuse.
                 error = {"error": {"message": f"no: {said} for {key}", "type": "t", "code": said}}
@@ -95,7 +97,9 @@ def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
             elif said in FAULTS:
                 FAULTS[said](self, server)
             else:
-                self.send(200, completion(said))
+                usage = {"prompt_tokens": counts[0], "completion_tokens": counts[1]}
+                whole = usage | {"total_tokens": sum(counts)}
+                self.send(200, completion(said, usage=whole))
 
         def send(self, status: int, body: Body, headers: dict[str, str] | None = None) -> None:
             self.raw(status, json.dumps(body).encode(), "application/json", headers)

@@ -57,11 +57,12 @@ class ServedExpert:
         expert: Any,
         keys: tuple[str, ...] = (),
         capture: Path | None = None,
+        fallback: Any = None,
         **settings: Any,
     ) -> None:
         self.settings = ExpertSettings(**{"port": 0} | settings)
         captures = CaptureFolder(capture, "run1", self.settings) if capture else None
-        self.service = ExpertService(expert, self.settings, "run1", captures)
+        self.service = ExpertService(expert, self.settings, "run1", captures, fallback=fallback)
         listener = process.open_listener(self.settings)
         self.port = listener.getsockname()[1]
         self.server = process.http_server(self.settings, build_expert_app(self.service, keys))

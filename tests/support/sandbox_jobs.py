@@ -29,6 +29,7 @@ DEEDS: dict[str, Callable[[], Any]] = {
     "fork": os.fork,
     "shell": lambda: os.system("true"),
     "pid": os.getpid,
+    "environment": lambda: sorted(os.environ),
 }
 HELD: list[bytearray] = []
 

@@ -4,7 +4,7 @@ What a package reads is what its model was trained on: the same cleaner, setting
 """
 
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import Any
 
 from sem.core import sandbox
@@ -19,7 +19,8 @@ class PageReader:
         self._max_bytes = plan.clean.max_bytes
         limits = sandbox.JobLimits(plan.clean.deadline_s, plan.clean.memory_mib)
         setup = {"plan": plan.as_json()}
-        self._free: SimpleQueue[sandbox.Worker] = SimpleQueue()
+        # The one that was used last first: pages read in turn start one process.
+        self._free: LifoQueue[sandbox.Worker] = LifoQueue()
         self._workers = [
             sandbox.Worker(load_page_reader, setup, limits, "page") for _ in range(max(1, workers))
         ]

@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -142,23 +142,45 @@ class CallEstimate:
 
 
 class Client:
-    """Calls of the models in `settings`, paid from `account`; safe for threads and processes."""
+    """Calls of the models in `settings`, paid from `account`; safe for threads and processes.
+
+    `at` is the day of the caps; a process that outlives a day passes what tells the time.
+    """
 
     def __init__(
-        self, settings: Calls, folder: Path, account: str, at: datetime, window_s: float = 60.0
+        self,
+        settings: Calls,
+        folder: Path,
+        account: str,
+        at: datetime | Callable[[], datetime],
+        window_s: float = 60.0,
     ) -> None:
         if not settings.models:
             raise SemError("no model is configured", "name one under `models:`")
         self.settings = settings
         self.ledger = Ledger(folder)
-        self.account = f"{account} {at:%Y-%m-%d}" if settings.period == "day" else account
+        self._account = account
+        self._clock = at if callable(at) else lambda: at
         self._prices = {provider.lane: price_of(provider) for provider in settings.models}
         self._keys = {provider.lane: _key_of(provider) for provider in settings.models}
         self._window_s = window_s
         self._breaker = Breaker()
-        cap = settings.max_usd
-        self._cap = SpendingCap(
-            self.account, None if cap is None else int(cap * PICO), settings.max_requests
+
+    @property
+    def account(self) -> str:
+        """Return the account that a request of now is paid from."""
+        if self.settings.period != "day":
+            return self._account
+        return f"{self._account} {self._clock():%Y-%m-%d}"
+
+    def _cap(self) -> SpendingCap:
+        """Return the caps of the account of now: a request may wait past midnight."""
+        usd = self.settings.max_usd
+        return SpendingCap(
+            self.account,
+            None if usd is None else int(usd * PICO),
+            self.settings.max_requests,
+            self.settings.max_tokens,
         )
 
     def ask(self, request: ChatRequest) -> CallOutcome:
@@ -291,7 +313,7 @@ class Client:
     def _reserved(self, bid: RequestBid, provider: Provider) -> int | None:
         limits = Limits(provider.requests_per_minute, provider.tokens_per_minute, self._window_s)
         _door()
-        while isinstance(answer := self.ledger.reserve(bid, self._cap, limits), float):
+        while isinstance(answer := self.ledger.reserve(bid, self._cap(), limits), float):
             # Settled tokens make room before the window moves on: look again soon.
             time.sleep(min(answer, 1.0 if limits.tokens else answer))
         return answer

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS requests (
   state TEXT NOT NULL, at REAL NOT NULL, tokens INTEGER NOT NULL, pico_usd INTEGER NOT NULL,
   fault TEXT);
 CREATE INDEX IF NOT EXISTS requests_by_lane ON requests (lane, at);
+CREATE INDEX IF NOT EXISTS requests_by_account ON requests (account, tokens);
 CREATE TABLE IF NOT EXISTS replies (
   key TEXT PRIMARY KEY, body TEXT NOT NULL, sha256 TEXT NOT NULL, at REAL NOT NULL);
 """
@@ -49,6 +50,8 @@ class SpendingCap:
     account: str
     pico_usd: int | None = None
     requests: int | None = None
+    # In and out.
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class Ledger:
             if cap.requests is not None and requests + 1 > cap.requests:
                 return None
             if cap.pico_usd is not None and spent + bid.pico_usd > cap.pico_usd:
+                return None
+            if cap.tokens is not None and _tokens(db, cap.account) + bid.tokens > cap.tokens:
                 return None
             now = time.time()
             pause = wait_s(db, bid.lane, bid.tokens, limits, now)
@@ -175,6 +180,11 @@ class Ledger:
             requests, pico = typed_row(sums or (0, 0), int, int)
         return AccountTotals(requests, pico / 10**12, open_row[0])
 
+    def spent_tokens(self, account: str) -> int:
+        """Return the tokens of `account` so far, in and out; what is reserved counts in full."""
+        with self._faults():
+            return _tokens(self._connection(), account)
+
     def damage(self) -> list[str]:
         """Return what SQLite's own check and the hashes of the replies find wrong.
 
@@ -217,6 +227,12 @@ def _connected(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def _tokens(db: sqlite3.Connection, account: str) -> int:
+    """Return the tokens of every request of `account`: as settled, else as reserved."""
+    query = "SELECT coalesce(sum(tokens), 0) FROM requests WHERE account = ?"
+    return typed_row(db.execute(query, (account,)).fetchone(), int)[0]
 
 
 def _add(db: sqlite3.Connection, account: str, requests: int, pico_usd: int) -> None:

@@ -107,6 +107,8 @@ class Calls:
     max_usd: float | None = None
     # The same, counted in HTTP requests.
     max_requests: int | None = None
+    # The same, counted in tokens, in and out.
+    max_tokens: int | None = None
     # Day (UTC) or total: when the caps begin anew.
     period: str = "day"
     workers: int = 4  # calls in flight
@@ -125,8 +127,9 @@ class Calls:
                 f"tries {self.tries}, workers {self.workers}, timeout_s {self.timeout_s}",
                 "use tries from 1 to 10, workers from 1 to 256, timeout_s above 0",
             )
-        if min(self.max_usd or 0, self.max_requests or 0) < 0:
+        if min(self.max_usd or 0, self.max_requests or 0, self.max_tokens or 0) < 0:
             raise SemError(
-                f"max_usd {self.max_usd} or max_requests {self.max_requests} is below zero",
+                f"max_usd {self.max_usd}, max_requests {self.max_requests} or max_tokens "
+                f"{self.max_tokens} is below zero",
                 "leave it out, or write 0 or more",
             )

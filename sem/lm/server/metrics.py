@@ -38,10 +38,10 @@ class Metrics:
         self.waiting = gauge("waiting", f"{noun} in line", **options)
         self.loaded = gauge("model_loaded", "Whether the model is loaded", **options)
 
-    def add_counter(self, name: str, description: str) -> Any:
+    def add_counter(self, name: str, description: str, labels: tuple[str, ...] = ()) -> Any:
         """Return one counter more, of what this service alone counts."""
         return self._prometheus.Counter(
-            name, description, namespace=self.namespace, registry=self.registry
+            name, description, labels, namespace=self.namespace, registry=self.registry
         )
 
     def answer(self, route: str, status: int, seconds: float, reason: str | None) -> None:

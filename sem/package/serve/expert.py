@@ -13,6 +13,7 @@ is a `Refusal` with a reason, never an exception and never a guess.
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,14 @@ from sem.lm.local.generator import Completion, Prompt
 from sem.package import contract as contracts
 from sem.package.contract import PackageContract
 from sem.package.parity import record
+from sem.package.serve import fallback as fallbacks
 from sem.package.serve.engine import Engine, open_package_engine
+from sem.package.serve.fallback import Fallback, FallbackNote
 from sem.package.serve.slot_readings import SlotReading, read_answer_slots
 
 AUTO = "auto"
+# Processes that clean the pages of a batch; they start as they are needed.
+READERS = 4
 # Reasons of a refusal, and what each means to whoever asked.
 REASONS = {
     "unknown_task": "the package has several tasks, or none of that name",
@@ -96,6 +101,10 @@ class Extraction:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    # What each placeholder of personal data in `page` stands for.
+    placeholders: dict[str, str] = field(default_factory=dict, repr=False)
+    # None: no strong model stands behind the expert.
+    fallback: FallbackNote | None = None
 
     @property
     def confidence(self) -> float | None:
@@ -116,25 +125,38 @@ class Extraction:
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             "seconds": round(self.seconds, 3),
+            "fallback": self.fallback and self.fallback.as_json(),
         }
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A page that can be asked: cleaned, rendered, with room for its answer."""
+class _Cleaned:
+    """A page as the model sees it, and its task."""
 
     spec: TaskSpec
     read: ReadPage
+
+
+@dataclass(frozen=True)
+class _Ready(_Cleaned):
+    """A page that can be asked: cleaned, rendered, with room for its answer."""
+
     prompt: Prompt
 
 
 class Expert:
     """A loaded package; a context manager. Threads may share one: an engine answers in turn."""
 
-    def __init__(self, contract: PackageContract, engine: Engine, workers: int = 1) -> None:
-        self.contract, self.engine = contract, engine
+    def __init__(
+        self,
+        contract: PackageContract,
+        engine: Engine,
+        workers: int = READERS,
+        fallback: Fallback | None = None,
+    ) -> None:
+        self.contract, self.engine, self.fallback = contract, engine, fallback
         plan = contract.cleaning_plan(engine.tokenizer_definition)
-        self._reader = PageReader(plan, workers)
+        self._reader, self._workers = PageReader(plan, workers), workers
         self._schemas = {
             name: jsonio.canonical_json(spec.io_schema) for name, spec in contract.tasks.items()
         }
@@ -146,22 +168,23 @@ class Expert:
         engine: str = "auto",
         verify: bool = True,
         slots: int = 1,
+        fallback: str | Path | None = None,
     ) -> "Expert":
         """Return the expert of the package in `folder`.
 
         `engine`: transformers, llamacpp, llamacpp-q8_0, or auto: the fastest of them in which
-        parity.json shows that this package answers as it was proven.
-        `slots`: how many pages the engine may answer at once.
-
-        `verify`: check first that it is what its manifest says, as `package.verify` does. Raise
-        SemError when it is not, when an older version made it, or when its schema cannot hold an
-        answer.
+        parity.json shows that this package answers as it was proven. `verify`: check first that it
+        is what its manifest says, as `package.verify` does. `slots`: how many pages the engine may
+        answer at once. `fallback`: a file that names a strong model for the pages it is least sure
+        of. Raise SemError when the package is not what it says, when an older version made it, or
+        when its schema cannot hold an answer.
         """
         place = Path(folder)
         if not place.is_dir():
             raise SemError(f"{place}: no such folder", "name the folder of a package")
         if verify:
             _verify(place)
+        strong = fallbacks.open_fallback(Path(fallback)) if fallback else None
         contract = contracts.read_contract(place)
         contracts.refuse_other_cleaner(place)
         if engine == AUTO:
@@ -170,7 +193,7 @@ class Expert:
         if contract.decoding == "constrained":
             for spec in contract.tasks.values():
                 loaded.refuse_unheld_schema(jsonio.canonical_json(spec.io_schema))
-        return cls(contract, loaded)
+        return cls(contract, loaded, fallback=strong)
 
     def __enter__(self) -> "Expert":
         return self
@@ -200,22 +223,34 @@ class Expert:
     def extract_many(self, questions: Sequence[PageQuestion]) -> list[Extraction]:
         """Return an extraction of each of `questions`, in order; they are answered together."""
         began = time.perf_counter()
-        prepared = [self._prepare(question) for question in questions]
+        prepared = [self._rendered(page) for page in self._pages(questions)]
         ready = [item for item in prepared if isinstance(item, _Ready)]
         answers = iter(self._answered(ready))
+        results = [next(answers) if isinstance(item, _Ready) else item for item in prepared]
+        if self.fallback:
+            results = self._with_fallback(results, self.fallback)
         seconds = time.perf_counter() - began
-        results = []
-        for item in prepared:
-            extraction = next(answers) if isinstance(item, _Ready) else item
-            results.append(_timed(extraction, seconds))
-        return results
+        return [replace(extraction, seconds=seconds) for extraction in results]
+
+    def _with_fallback(self, own: Sequence[Extraction], strong: Fallback) -> list[Extraction]:
+        """Return `own` answers with those that `strong` was asked instead of."""
+        tasks = self.contract.tasks
+        with ThreadPoolExecutor(strong.settings.workers) as pool:
+            return list(pool.map(lambda answer: improve_extraction(answer, tasks, strong), own))
 
     def prompt_text(self, task: str | None, page: str) -> str:
         """Return the whole prompt of a cleaned `page`, as the model is given it."""
         spec = self.contract.task(task)
         return self.engine.chat.prompt_text(spec.system_prompt, spec.prompt(page))
 
-    def _prepare(self, question: PageQuestion) -> "_Ready | Extraction":
+    def _pages(self, questions: Sequence[PageQuestion]) -> "list[_Cleaned | Extraction]":
+        """Return each page cleaned, several at once: one that times out holds up no other."""
+        if len(questions) == 1:
+            return [self._cleaned(questions[0])]
+        with ThreadPoolExecutor(self._workers) as pool:
+            return list(pool.map(self._cleaned, questions))
+
+    def _cleaned(self, question: PageQuestion) -> "_Cleaned | Extraction":
         try:
             spec = self.contract.task(question.task)
         except SemError as error:
@@ -230,12 +265,23 @@ class Expert:
         read = self._reader.read(spec.task_id, page, meta)
         if read.reason:
             return Extraction(spec.task_id, refusal=Refusal(read.reason, read.detail))
+        return _Cleaned(spec, read)
+
+    def _rendered(self, page: "_Cleaned | Extraction") -> "_Ready | Extraction":
+        if isinstance(page, Extraction):
+            return page
+        spec, read = page.spec, page.read
         ids = self.engine.chat.prompt_ids(spec.system_prompt, spec.prompt(read.text))
         room = self.contract.max_new_tokens
         if len(ids) + room > self.contract.context:
             detail = f"{len(ids):,} + {room:,} tokens of {self.contract.context:,}"
-            refusal = Refusal("prompt_too_long", detail)
-            return Extraction(spec.task_id, refusal=refusal, page=read.text, tokens_in=len(ids))
+            return Extraction(
+                spec.task_id,
+                refusal=Refusal("prompt_too_long", detail),
+                page=read.text,
+                tokens_in=len(ids),
+                placeholders=read.placeholders,
+            )
         is_held = self.contract.decoding == "constrained"
         held = self._schemas[spec.task_id] if is_held else None
         return _Ready(spec, read, Prompt(tuple(ids), room, held))
@@ -255,6 +301,7 @@ class Expert:
 def _verify(folder: Path) -> None:
     from sem.package.verify import verify
 
+    contracts.refuse_older_package(folder)
     faults = verify.package_faults(folder)
     if faults:
         raise SemError(
@@ -272,6 +319,7 @@ def _refused(item: _Ready, refusal: Refusal, completion: Completion | None = Non
         finish=completion.finish if completion else "",
         tokens_in=len(item.prompt.ids),
         tokens_out=completion.tokens_out if completion else 0,
+        placeholders=item.read.placeholders,
     )
 
 
@@ -297,21 +345,62 @@ def _extraction(item: _Ready, completion: Completion) -> Extraction:
         completion.probabilities,
     )
     names = item.read.placeholders
-    slots = {r.slot: _restored_reading(r, names) for r in readings}
     return Extraction(
         spec.task_id,
         value=restore_placeholders(value, names),
-        slots=slots,
+        slots=_restored_slots(readings, names),
         text=completion.text,
         page=item.read.text,
         finish=completion.finish,
         tokens_in=len(item.prompt.ids),
         tokens_out=completion.tokens_out,
+        placeholders=names,
     )
 
 
-def _restored_reading(reading: SlotReading, names: dict[str, str]) -> SlotReading:
-    return replace(reading, value=restore_placeholders(reading.value, names))
+def needs_fallback(own: Extraction, strong: Fallback) -> bool:
+    """Return whether `strong` is asked what the expert answered with `own`."""
+    return strong.is_needed(own.confidence, own.refusal.reason if own.refusal else None)
+
+
+def improve_extraction(
+    own: Extraction, tasks: dict[str, TaskSpec], strong: Fallback
+) -> Extraction:
+    """Return the expert's `own` answer, or that of `strong` where it is needed and better.
+
+    An answer of which the page holds less than of the expert's is not: an injected page can make
+    a model say anything, it cannot make a value stand in the page.
+    """
+    if not needs_fallback(own, strong):
+        return replace(own, fallback=FallbackNote(fallbacks.NOT_NEEDED))
+    spec = tasks[own.task]
+    note, value = strong.ask(spec, own.page)
+    if note.status != fallbacks.USED:
+        return replace(own, fallback=note)
+    text = jsonio.canonical_json(value)
+    slots = _restored_slots(read_answer_slots(text, value, spec, own.page), own.placeholders)
+    if own.refusal is None and _ungrounded(slots) > _ungrounded(own.slots):
+        rejected = replace(note, status=fallbacks.FAILED, reason="ungrounded")
+        return replace(own, fallback=rejected)
+    return replace(
+        own,
+        value=restore_placeholders(value, own.placeholders),
+        refusal=None,
+        slots=slots,
+        text=text,
+        finish="stop",
+        fallback=note,
+    )
+
+
+def _ungrounded(slots: dict[str, SlotReading]) -> int:
+    return sum(slot.grounded is False for slot in slots.values())
+
+
+def _restored_slots(
+    readings: Sequence[SlotReading], names: dict[str, str]
+) -> dict[str, SlotReading]:
+    return {r.slot: replace(r, value=restore_placeholders(r.value, names)) for r in readings}
 
 
 def restore_placeholders(value: Any, values: dict[str, str]) -> Any:
@@ -325,7 +414,3 @@ def restore_placeholders(value: Any, values: dict[str, str]) -> Any:
     if isinstance(value, dict):
         return {name: restore_placeholders(inner, values) for name, inner in value.items()}
     return value
-
-
-def _timed(extraction: Extraction, seconds: float) -> Extraction:
-    return replace(extraction, seconds=seconds)

@@ -30,6 +30,7 @@ _ANSWER: dict[str, Any] = {
         "tokens_in": {"type": "integer"},
         "tokens_out": {"type": "integer"},
         "refusal": {"type": ["object", "null"]},
+        "fallback": {"type": ["object", "null"]},
     },
 }
 
@@ -58,6 +59,8 @@ class PredictTally:
     # Rows of the input that are no page, by reason; in ANSWERS.unread.jsonl.
     unread: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    # Pages by what became of asking the strong model; empty where there is none.
+    fallback: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
     seconds: float = 0.0
     # The budget ended it before the input did.
@@ -84,7 +87,7 @@ def predict_file(
     tally = PredictTally()
     unread = target.with_name(f"{target.stem}.unread.jsonl")
     with files.lock_file(target.with_name(f".{target.name}.lock"), str(target)):
-        _claim_target(target, package, source, options)
+        _claim_target(target, expert, package, source, options)
         answered_ids = _read_earlier(target, tally)
         with files.open_atomic_file(unread) as rejects, files.open_for_append(target) as file:
             for batch in _batches(expert, source, options, rejects, tally, answered_ids):
@@ -117,9 +120,13 @@ def _count(extraction: Extraction, tally: PredictTally) -> None:
     tally.tokens += extraction.tokens_in + extraction.tokens_out
     if extraction.refusal:
         tally.refused[extraction.refusal.reason] += 1
+    if extraction.fallback:
+        tally.fallback[extraction.fallback.status] += 1
 
 
-def _claim_target(target: Path, package: Path, source: Path, options: PredictOptions) -> None:
+def _claim_target(
+    target: Path, expert: Expert, package: Path, source: Path, options: PredictOptions
+) -> None:
     """Note what gives the answers, or check that the answers there are of the same."""
     note = target.with_name(f"{target.stem}.meta.json")
     made_by = {
@@ -129,6 +136,7 @@ def _claim_target(target: Path, package: Path, source: Path, options: PredictOpt
         "input": source.name,
         "input_sha256": files.sha256_file(source),
         "task": options.task,
+        "fallback": expert.fallback and expert.fallback.settings.fingerprint,
     }
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +165,8 @@ def _read_earlier(target: Path, tally: PredictTally) -> set[str]:
         tally.tokens += row["tokens_in"] + row["tokens_out"]
         if row["refusal"]:
             tally.refused[str(row["refusal"].get("reason"))] += 1
+        if row.get("fallback"):
+            tally.fallback[str(row["fallback"].get("status"))] += 1
     tally.earlier = len(answered_ids)
     return answered_ids
 

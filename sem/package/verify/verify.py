@@ -21,6 +21,7 @@ from sem.eval.answers.subject import EvalSubject
 from sem.lm.local import model as models
 from sem.lm.local.ollama import schema_file
 from sem.package import kit
+from sem.package.contract import MAX_MANIFEST_BYTES
 from sem.package.export import documents, targets
 from sem.package.export.bundle import MANIFEST_SCHEMA
 from sem.package.verify.package_checks import (
@@ -62,7 +63,6 @@ SUFFIXES = {
 NAMES = {"Modelfile", "LICENSE.base"}
 # a tokenizer.json of 262k tokens has 33 MB.
 MAX_TEXT_BYTES = 64_000_000
-MAX_MANIFEST_BYTES = 1_000_000
 REQUIRED = (
     "adapter/adapter_config.json",
     *WEIGHTS,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import pytest
 
@@ -143,6 +144,21 @@ def test_pages_answered_together_are_in_order_and_refusals_stand_between(expert)
     assert [e.page for e in together if not e.refusal] == [expert.extract(p).page for p in pages]
 
 
+def test_a_page_that_times_out_holds_up_no_other(expert, monkeypatch) -> None:
+    # One process read a batch page by page: the last page waited for every hostile one before it.
+    meeting = threading.Barrier(3, timeout=30)
+    read = expert._reader.read
+
+    def meet(*where):
+        meeting.wait()
+        return read(*where)
+
+    monkeypatch.setattr(expert._reader, "read", meet)
+    extractions = expert.extract_many([PageQuestion(f"<p>page {n}</p>") for n in range(3)])
+
+    assert [extraction.refusal for extraction in extractions] == [None] * 3
+
+
 def test_personal_data_is_hidden_from_the_model_and_put_back_into_its_answer() -> None:
     values = {"[EMAIL_1]": "ann@x.de", "[PHONE_1]": "030 1234567"}
     answer = {"contact": "Ann [EMAIL_1]", "lines": ["[PHONE_1]", 3, None]}
@@ -209,6 +225,18 @@ def test_a_tampered_package_is_not_loaded(package) -> None:
 
     with pytest.raises(SemError, match=r"cleaner\.json"):
         Expert.load(package)
+
+
+def test_a_package_of_an_older_version_is_one_line_and_no_list_of_faults(package) -> None:
+    facts = files.read_json(package / "manifest.json")
+    for name in ("cleaner.json", "generation.json"):
+        (package / name).unlink()
+        del facts["files"][name]
+    files.write_file(package / "manifest.json", jsonio.pretty_json(facts))
+
+    with pytest.raises(SemError, match="an older version made this package") as caught:
+        Expert.load(package)
+    assert "export it again" in caught.value.hint
 
 
 def test_no_folder_and_no_engine_are_one_line_each(tmp_path, package_master) -> None:

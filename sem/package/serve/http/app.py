@@ -15,6 +15,7 @@ from sem.lm.server.guard import GuardRules
 from sem.lm.server.refusal import RequestRefusalError
 from sem.lm.server.settings import read_server_keys
 from sem.package.serve.expert import Expert, PageQuestion
+from sem.package.serve.fallback import open_fallback
 from sem.package.serve.http import chat
 from sem.package.serve.http.capture import CaptureFolder
 from sem.package.serve.http.service import ExpertService
@@ -189,18 +190,21 @@ def serve_package(
     settings: ExpertSettings,
     capture: Path | None,
     report_address: Callable[[str], None],
+    fallback: Path | None = None,
 ) -> NoReturn:
     """Serve the package in `folder` until SIGTERM; `report_address` hears where it is asked.
 
-    It does not return: the process ends with exit code 0.
+    `fallback`: a file that names a strong model for the pages it is least sure of. It does not
+    return: the process ends with exit code 0.
     """
     keys = read_server_keys(settings, KEYS)
     captures = CaptureFolder(capture, folder.name, settings) if capture else None
+    strong = open_fallback(fallback) if fallback else None
     # Before the model is loaded: a port that is taken is said at once.
     listener = process.open_listener(settings)
     process.prepare_process()
     expert = Expert.load(folder, engine, slots=settings.max_batch)
-    service = ExpertService(expert, settings, folder.name, captures)
+    service = ExpertService(expert, settings, folder.name, captures, fallback=strong)
     report_address(process.listener_url(listener))
     process.run_until_ended(build_expert_app(service, keys), settings, listener)
     process.end_process(service.metrics)

@@ -89,6 +89,7 @@ def capture_row(
         "answer": extraction.value,
         "confidence": extraction.confidence,
         "slot_confidence": confidences,
+        "fallback": extraction.fallback and extraction.fallback.as_json(),
     }
     row = {
         # Not of the content: a page may come twice, and one id with two times is a conflict.

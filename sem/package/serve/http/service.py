@@ -2,15 +2,27 @@
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sem.lm.server import routes
 from sem.lm.server.batching import BatchQueue
 from sem.lm.server.metrics import Metrics
 from sem.lm.server.refusal import RequestRefusalError
-from sem.package.serve.expert import Expert, Extraction, PageQuestion, Refusal
+from sem.package.serve import fallback as fallbacks
+from sem.package.serve.expert import (
+    Expert,
+    Extraction,
+    PageQuestion,
+    Refusal,
+    improve_extraction,
+    needs_fallback,
+)
+from sem.package.serve.fallback import Fallback, FallbackNote
 from sem.package.serve.http.capture import CaptureFolder
 from sem.package.serve.http.settings import ExpertSettings
 
@@ -57,13 +69,28 @@ class ExpertService:
     # Why it is not ready; None once a page was answered and its answer kept to the schema.
     fault: str | None = "the first request is not answered yet"
     line: BatchQueue[PageQuestion, Extraction] | None = None
+    # Asked beside the line: its seconds are nobody else's.
+    fallback: Fallback | None = None
     not_captured: Any = field(init=False)
+    fallen_back: Any = field(init=False)
+    fallback_tokens: Any = field(init=False)
+    _strong: ThreadPoolExecutor | None = None
+    _capturing: threading.Lock = field(default_factory=threading.Lock)
     _first: "asyncio.Future[Extraction] | None" = None
 
     def __post_init__(self) -> None:
         self.not_captured = self.metrics.add_counter(
             "not_captured", "Answered pages for which the folder of captures had no room"
         )
+        self.fallen_back = self.metrics.add_counter(
+            "fallback", "Pages by what became of asking the strong model", ("status",)
+        )
+        self.fallback_tokens = self.metrics.add_counter(
+            "fallback_tokens", "Tokens of the strong model", ("side",)
+        )
+        if self.fallback:
+            workers = self.fallback.settings.workers
+            self._strong = ThreadPoolExecutor(workers, "fallback")
 
     def start(self) -> None:
         """Open the line and ask the first request; on the event loop."""
@@ -82,6 +109,8 @@ class ExpertService:
         """Answer who is in line, then end."""
         if self.line:
             await asyncio.to_thread(self.line.stop, self.settings.timeout_s)
+        if self._strong:
+            self._strong.shutdown(wait=False, cancel_futures=True)
         self.expert.close()
 
     @property
@@ -108,13 +137,49 @@ class ExpertService:
         Raise RequestRefusalError where that is no value.
         """
         assert self.line is not None
+        began = time.monotonic()
         waiting = self.line.enter([question])
         self.metrics.accepted.inc()
         departure = asyncio.ensure_future(routes.wait_for_departure(request))
         (extraction,) = await self.line.wait(waiting, departure)
+        if self.fallback:
+            left_s = self.settings.timeout_s - (time.monotonic() - began)
+            extraction = await self._improved(question, extraction, self.fallback, left_s)
         if extraction.refusal:
             raise refusal_error(extraction)
         return extraction
+
+    async def _improved(
+        self, question: PageQuestion, own: Extraction, strong: Fallback, left_s: float
+    ) -> Extraction:
+        """Return `own`, or the answer of `strong` where it is needed and comes in `left_s`."""
+        extraction = replace(own, fallback=FallbackNote(fallbacks.NOT_NEEDED))
+        # A sure answer does not wait in the line of unsure ones.
+        if needs_fallback(own, strong):
+            loop, tasks = asyncio.get_running_loop(), self.expert.contract.tasks
+            work = loop.run_in_executor(self._strong, improve_extraction, own, tasks, strong)
+            try:
+                extraction = await asyncio.wait_for(work, max(0, left_s))
+            except TimeoutError:
+                late = FallbackNote(fallbacks.FAILED, "timeout", strong.settings.model.model)
+                extraction = replace(own, fallback=late)
+        note = extraction.fallback
+        assert note is not None
+        if note.status == fallbacks.FAILED:
+            facts = {"reason": note.reason, "detail": note.detail}
+            log.warning("fallback_failed", extra={"facts": facts})
+        self.fallen_back.labels(note.status).inc()
+        if not note.cached:
+            self.fallback_tokens.labels("in").inc(note.tokens_in)
+            self.fallback_tokens.labels("out").inc(note.tokens_out)
+        if self.capture:
+            await asyncio.to_thread(self._capture, [(question, extraction)])
+        return extraction
+
+    def _capture(self, pairs: Sequence[tuple[PageQuestion, Extraction]]) -> None:
+        with self._capturing:
+            if self.capture:
+                self.not_captured.inc(self.capture.append(pairs))
 
     def _answer(self, questions: Sequence[PageQuestion], _: Any, __: Any) -> list[Extraction]:
         """Answer a batch, and note what it says of the engine; in the thread of the line."""
@@ -124,8 +189,8 @@ class ExpertService:
             self.metrics.tokens.labels("in").inc(extraction.tokens_in)
             self.metrics.tokens.labels("out").inc(extraction.tokens_out)
             self._note(question, extraction)
-        if self.capture:
-            self.not_captured.inc(self.capture.append([p for p in pairs if not _is_first(p[0])]))
+        if not self.fallback:
+            self._capture([pair for pair in pairs if not _is_first(pair[0])])
         return extractions
 
     def _extracted(self, questions: Sequence[PageQuestion]) -> list[Extraction]:
