@@ -36,7 +36,10 @@ FLOORS = {
 DOORS = {
     "accelerate": ("train.",),
     "babel": ("core.locales",),
+    "boto3": ("package.publish.places",),
+    "botocore": ("package.publish.places",),
     "charset_normalizer": ("dataset.",),
+    "cryptography": ("package.publish.signature",),
     "ctranslate2": ("optimizer.model.fast_rewriter",),
     "datasets": ("train.",),
     "dotenv": ("core.console",),
@@ -54,13 +57,14 @@ DOORS = {
     "httpx": ("lm.api.wire",),
     # The transport below httpx: where a deadline can be kept.
     "httpcore": ("lm.api.wire",),
-    "huggingface_hub": ("lm.weights.weights",),
+    "huggingface_hub": ("core.net.hub",),
     "jsonschema": ("core.schema",),
     "jinja2": ("core.pages",),
     "json_repair": ("dataset.html.markup", "eval.report.compare"),
     "llguidance": ("lm.local.constrain",),
     "litellm": ("lm.api.client",),
     "mammoth": ("forge.reading.",),
+    "model_signing": ("package.publish.signature",),
     "mlflow": ("train.tracking.trackers",),
     "numpy": ("dataset.", "eval.", "lm.", "optimizer.", "preview.", "train."),
     "onnx": ("lm.weights.onnx_convert",),
@@ -104,7 +108,7 @@ HEAVY = {
     *("pydantic", "sklearn"),
     *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
     *("ctranslate2", "fastapi", "mlflow", "onnx", "optuna", "py3langid", "pyarrow", "ray"),
-    *("starlette", "uvicorn", "wandb"),
+    *("boto3", "botocore", "cryptography", "model_signing", "starlette", "uvicorn", "wandb"),
 }
 
 
