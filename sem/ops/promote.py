@@ -8,11 +8,12 @@ it is of this run, of the test set, decided by today's policy, and stands in the
 
 from datetime import datetime
 
-from sem.core import files, jsonio, run, state
+from sem.core import files, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.gate import gate_inputs, policy
+from sem.ops import promotion_history
 
 # Golden questions are too few, and val has chosen the run.
 SPLIT = "test"
@@ -40,12 +41,11 @@ def promote_tested_run(
         "gate": {"verdict": verdict, "sha256": files.sha256_file(path) if gate else None},
         "gate_faults": faults,
         "reason": reason,
-        "before": (run.read_promotion(project) or {"run": None})["run"],
     }
     with run.hold_publish_lock(project.models):
         # A takedown may have come in between.
         run.refuse_tainted(target.folder, f"run {target.id}")
-        files.write_file(project.promoted, jsonio.pretty_json(entry))
+        promotion_history.record_promotion(project, entry)
     return run.promoted_run_id(project)
 
 

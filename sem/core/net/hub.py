@@ -75,13 +75,12 @@ def open_hub(purpose: str, hint: str = HINT) -> Iterator[Any]:
     """
     if os.environ.get("SEM_OFFLINE") == "1":
         raise SemError(f"cannot {purpose}: SEM_OFFLINE=1", "unset SEM_OFFLINE to ask the hub")
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = False
     try:
-        # The endpoint is read here, not at import.
-        yield HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        with _settings(HF_HUB_OFFLINE=False):
+            # The endpoint is read here, not at import.
+            yield HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     except SemError:
         raise
     except Exception as error:
@@ -89,8 +88,21 @@ def open_hub(purpose: str, hint: str = HINT) -> Iterator[Any]:
             raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise SemError(f"cannot {purpose}: {reason[0]}", hint) from error
+
+
+@contextmanager
+def _settings(**values: bool) -> Iterator[None]:
+    """Let the client's own settings be `values`; it reads its environment once, at import."""
+    from huggingface_hub import constants
+
+    before = {name: getattr(constants, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(constants, name, value)
+        yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        for name, value in before.items():
+            setattr(constants, name, value)
 
 
 def pin_address(api: Any, address: HubAddress) -> HubAddress:
@@ -139,19 +151,21 @@ def commit_folder(
     api.create_repo(address.name, repo_type=address.kind, private=True, exist_ok=True)
     head = pin_address(api, address)
     gone = sorted(set(list_files(api, head)) - {*names, ".gitattributes"})
-    made = api.create_commit(
-        address.name,
-        [
-            *(CommitOperationAdd(name, folder / name) for name in names),
-            *(CommitOperationDelete(name) for name in gone),
-        ],
-        commit_message=message,
-        commit_description=details,
-        repo_type=address.kind,
-        revision=address.revision,
-        # Somebody else's commit in between is refused, not overwritten.
-        parent_commit=head.revision,
-    )
+    # By LFS, which is asked for each hash whether it is there; xet chunks and sends at once.
+    with _settings(HF_HUB_DISABLE_XET=True):
+        made = api.create_commit(
+            address.name,
+            [
+                *(CommitOperationAdd(name, folder / name) for name in names),
+                *(CommitOperationDelete(name) for name in gone),
+            ],
+            commit_message=message,
+            commit_description=details,
+            repo_type=address.kind,
+            revision=address.revision,
+            # Somebody else's commit in between is refused, not overwritten.
+            parent_commit=head.revision,
+        )
     return replace(address, revision=_commit(made.oid, address))
 
 

@@ -177,11 +177,13 @@ class FolderStore:
         files.write_file(self.folder / key, content)
 
     def write_path(self, key: str, path: Path, digest: str) -> None:
+        copied = hashlib.sha256()
         with path.open("rb") as source, files.open_atomic_file(self.folder / key) as file:
-            shutil.copyfileobj(source, file, BLOCK_BYTES)
+            while block := source.read(BLOCK_BYTES):
+                copied.update(block)
+                file.write(block)
             # Before it takes its name, which is for ever.
-            file.flush()
-            _expect_hash(Path(file.name), digest, path)
+            _expect_hash(copied.hexdigest(), digest, path)
 
     @contextmanager
     def open(self, key: str) -> Iterator[Iterator[bytes] | None]:
@@ -236,14 +238,13 @@ class S3Store:
 
     def write_path(self, key: str, path: Path, digest: str) -> None:
         with self._client() as client, path.open("rb") as file:
+            _expect_hash(files.sha256_file(path), digest, path)
             if path.stat().st_size > MAX_SINGLE_PUT:
-                _expect_hash(path, digest, path)
                 client.upload_file(str(path), self.bucket, self._key(key))
                 return
             # The store itself refuses other bytes than those that were hashed here.
             sent = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
             file.seek(0)
-            _expect_hash(path, digest, path)
             client.put_object(
                 Bucket=self.bucket,
                 Key=self._key(key),
@@ -291,8 +292,8 @@ class S3Store:
             ) from error
 
 
-def _expect_hash(path: Path, digest: str, source: Path) -> None:
-    if files.sha256_file(path) != digest:
+def _expect_hash(own: str, digest: str, source: Path) -> None:
+    if own != digest:
         raise SemError(f"{source}: changed while it was published", "verify it, and publish again")
 
 
