@@ -125,9 +125,10 @@ class _Handler(BaseHTTPRequestHandler):
         page = rest[: self.store.page]
         is_cut = len(page) < len(rest)
         entries = "".join(f"<Contents><Key>{escape(key)}</Key></Contents>" for key in page)
-        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>"
         cut = f"<IsTruncated>{str(is_cut).lower()}</IsTruncated>"
-        self._xml("ListBucketResult", entries + cut + (token if is_cut else ""))
+        if is_cut:
+            cut += f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>"
+        self._xml("ListBucketResult", entries + cut)
 
     def _xml(self, name: str, inner: str) -> None:
         self._reply(200, f"<{name}>{inner}</{name}>".encode(), **{"Content-Type": "text/xml"})

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -265,13 +266,10 @@ class S3Store:
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
 
-    @contextmanager
-    def _client(self) -> Iterator[Any]:
-        """Yield a client of the bucket; whatever the store refuses is one clear line."""
+    @cached_property
+    def _boto(self) -> Any:
         import boto3
-        from boto3.exceptions import S3UploadFailedError
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
 
         # Of other stores many know no checksums of Amazon's newer kinds, nor buckets as hosts.
         config = Config(
@@ -282,9 +280,18 @@ class S3Store:
             response_checksum_validation="when_required",
             s3={"addressing_style": "path" if self.endpoint else "auto"},
         )
+        return boto3.Session().client("s3", endpoint_url=self.endpoint, config=config)
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """Yield a client of the bucket; whatever the store refuses is one clear line."""
+        from boto3.exceptions import S3UploadFailedError
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
-            yield boto3.Session().client("s3", endpoint_url=self.endpoint, config=config)
-        except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+            yield self._boto
+        # An endpoint that is no address is a ValueError.
+        except (BotoCoreError, ClientError, S3UploadFailedError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise SemError(
                 f"{self.address}: {reason}",
