@@ -40,7 +40,7 @@ def promote_run(
 
 
 @job("ops.rollback")
-def roll_back_run(
+def take_back_run(
     reason: Annotated[str, "why, for whoever reads the history"],
     sem: Sem = None,
     to: Annotated[str | None, "a run that served (default: the one before)"] = None,

@@ -144,7 +144,7 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
 
 
 @job("package.sign")
-def sign_package_folder(
+def sign_run_package(
     key: Annotated[Path, "a private key in PEM, of the curves P-256, P-384 or P-521"],
     sem: Sem = None,
     run: RunId = None,
@@ -167,7 +167,7 @@ def sign_package_folder(
 
 
 @job("package.publish")
-def publish_package_folder(
+def publish_run_package(
     to: Annotated[str, "a folder, s3://BUCKET/PREFIX, or hf://ORG/NAME"],
     sem: Sem = None,
     run: RunId = None,
@@ -232,13 +232,14 @@ def fetch_published_package(
 
 @job("package.diff")
 def compare_packages(
-    packages: Annotated[tuple[str, ...], "two: runs, or package folders", Positional("PACKAGE")],
+    before: Annotated[str, "a run, or a package folder", Positional("BEFORE")],
+    after: Annotated[str, "another run, or package folder", Positional("AFTER")],
     sem: Sem = None,
     json: Annotated[bool, "print it as JSON"] = False,
 ) -> None:
     """Show what differs between two packages, what a person asks first at the top.
 
-        fab package.diff RUN RUN --sem shop
+        fab package.diff --before RUN --after RUN --sem shop
 
     Run, base, tasks and schemas, snapshot, the gate and each slot's figures, cleaner, generation,
     then weights (which tensors, and by how much) and files.
@@ -247,15 +248,13 @@ def compare_packages(
     """
     from sem.package.publish import diff
 
-    if len(packages) != 2:
-        raise SemError(f"{len(packages)} packages were named", "name two: fab package.diff A B")
-    before, after = (_named_package(sem, name) for name in packages)
-    differences = diff.diff_packages(before, after)
+    folders = [_named_package(sem, name) for name in (before, after)]
+    differences = diff.diff_packages(*folders)
     if json:
         document = [difference.as_json() for difference in differences]
         print(jsonio.pretty_json({"format": "package_diff.v1", "differences": document}), end="")
         return
-    columns = ("", before.name, after.name)
+    columns = ("", *(folder.name for folder in folders))
     for section, entries in diff.by_section(differences):
         rows = [(entry.name, entry.shown_before, entry.shown_after) for entry in entries]
         console.print_table(section, columns, rows)

@@ -111,7 +111,7 @@ def pin_address(api: Any, address: HubAddress) -> HubAddress:
     return replace(address, revision=_commit(info.sha, address))
 
 
-def list_files(api: Any, address: HubAddress) -> dict[str, int]:
+def list_repository_files(api: Any, address: HubAddress) -> dict[str, int]:
     """Return every file of the repository at that revision, and its size in bytes.
 
     Raise SemError for one whose name leads out of a folder.
@@ -150,7 +150,7 @@ def commit_folder(
 
     api.create_repo(address.name, repo_type=address.kind, private=True, exist_ok=True)
     head = pin_address(api, address)
-    gone = sorted(set(list_files(api, head)) - {*names, ".gitattributes"})
+    gone = sorted(set(list_repository_files(api, head)) - {*names, ".gitattributes"})
     # By LFS, which is asked for each hash whether it is there; xet chunks and sends at once.
     with _settings(HF_HUB_DISABLE_XET=True):
         made = api.create_commit(

@@ -64,7 +64,7 @@ def _fetch(address: HubAddress, incoming: Path, sources: FetchedSources) -> Path
     """Fetch the files of `address` below `incoming`, add them to `sources`; their folder."""
     with hub.open_hub(f"fetch {address}") as api:
         pinned = hub.pin_address(api, address)
-        names = _readable(pinned, hub.list_files(api, pinned), sources.notes)
+        names = _readable(pinned, hub.list_repository_files(api, pinned), sources.notes)
         slug = f"{pinned.name.replace('/', '--')}--{pinned.revision}".lower()
         folder = incoming / f"hub-{slug}"
         for name in names:

@@ -123,9 +123,12 @@ def _proof(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Return the leaves of `value` by their dotted names; a list is one leaf."""
-    if not isinstance(value, dict):
-        return {name: value} if name else {}
+    """Return the leaves of `value` by their dotted names; a list is one leaf, and so is {}.
+
+    A schema {} allows anything, and null is no missing key.
+    """
+    if not isinstance(value, dict) or not value:
+        return {name: "null" if value is None else value} if name else {}
     leaves: dict[str, Any] = {}
     for key, inner in value.items():
         leaves |= _flat(inner, f"{name}.{key}" if name else str(key))

@@ -102,7 +102,7 @@ def _gate_verdict(folder: Path) -> str | None:
     return gate["verdict"] if gate else None
 
 
-def read_listing(text: bytes, where: str) -> Listing:
+def parse_listing(text: bytes, where: str) -> Listing:
     """Return the listing in `text`; the SemError says what in `where` is wrong."""
     try:
         value = jsonio.parse_json(text.decode("utf-8"))

@@ -10,6 +10,7 @@ repository of the hub is one package, and a commit is that step.
 import base64
 import hashlib
 import io
+import os
 import re
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ from sem.package.verify.verify import MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, S
 # S3 takes no more in one request.
 MAX_SINGLE_PUT = 4 << 30
 BLOCK_BYTES = 1 << 20
+# As Amazon's own tools are told of another store.
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 # A folder of what the hub's client keeps of a file, to go on after a cut.
 BEGUN = ".tmp-hub-"
 # Files of a package that its manifest does not list, and the most bytes of each.
@@ -70,7 +73,9 @@ def open_place(address: str, endpoint: str | None) -> Place:
         match = _BUCKET.fullmatch(address)
         if not match:
             raise SemError(f"{address}: not a bucket", "write s3://BUCKET or s3://BUCKET/PREFIX")
-        return StorePlace(S3Store(match["bucket"], (match["prefix"] or "").strip("/"), endpoint))
+        named_by = (endpoint, *map(os.environ.get, ENDPOINTS))
+        store = next((address for address in named_by if address), None)
+        return StorePlace(S3Store(match["bucket"], (match["prefix"] or "").strip("/"), store))
     if "://" in address:
         raise SemError(
             f"{address}: not a place to publish to", "write a folder, s3://BUCKET or hf://ORG/NAME"
@@ -129,7 +134,7 @@ class StorePlace:
         name = run_id or names[-1]
         where = f"{self.address}/packages/{name}.json"
         content = self._read_bytes(f"packages/{name}.json", listings.MAX_LISTING_BYTES, where)
-        found = listings.read_listing(content, where)
+        found = listings.parse_listing(content, where)
         if found.run_id != name:
             raise SemError(f"{where}: lists run {found.run_id}", "do not use it: publish it again")
         return found
@@ -339,7 +344,7 @@ class HubPlace:
             hub.open_hub(f"read {self.address}") as api,
             tempfile.TemporaryDirectory() as scratch,
         ):
-            sizes = hub.list_files(api, self.named)
+            sizes = hub.list_repository_files(api, self.named)
             entries: dict[str, Any] = {}
             for name, limit in UNLISTED.items():
                 if name not in sizes:

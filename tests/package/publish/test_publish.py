@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -549,6 +550,23 @@ def test_a_publisher_that_is_killed_leaves_no_half_package_and_goes_on(gated, bu
     )
     subprocess.run(back, env=environment(), check=True)
     assert contents(tmp_path / "back" / gated.name) == contents(gated)
+
+
+def test_a_disk_that_is_full_is_one_clear_line_and_leaves_no_half_package(gated, tmp_path):
+    def fill_up() -> None:
+        # No file may be larger: a write fails as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    words = script("publish", "--path", str(gated), "--to", str(tmp_path / "place"))
+    done = subprocess.run(
+        words, env=environment(), capture_output=True, text=True, preexec_fn=fill_up
+    )
+
+    assert done.returncode == 1
+    assert "error: cannot write " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "place" / "packages").exists()
+    assert not list((tmp_path / "place").rglob(".tmp-*"))
 
 
 def test_publish_yaml_asks_for_a_signature_of_its_key(gated, toy, tmp_path):
