@@ -81,6 +81,8 @@ def verify_package(
     if signed_by is not None:
         signature.check_signature(folder, signed_by)
         print(f"every file of {folder.name} is signed by the holder of {signed_by}")
+    elif (folder / verify.SIGNATURE).exists():
+        console.print_note("it holds a signature: --signed-by KEY says whether it is KEY's")
     faults = verify.package_faults(folder)
     if faults:
         raise SemError(
@@ -226,7 +228,9 @@ def fetch_published_package(
     project = Project.load(sem, set) if into is None else None
     signer = publish.find_signer(project, signed_by)
     target = into if into is not None else project.packages if project else Path()
-    folder = publish.fetch_package(places.open_place(place, endpoint), run, target, signer)
+    runs = project.adapters if project else None
+    source = places.open_place(place, endpoint)
+    folder = publish.fetch_package(source, run, target, signer, runs)
     console.print_output_path(folder)
 
 

@@ -71,14 +71,19 @@ def refuse_faulty(folder: Path, what: str, faults: list[str]) -> None:
         )
 
 
-def fetch_package(place: Place, run_id: str | None, into: Path, signer: Path | None) -> Path:
+def fetch_package(
+    place: Place, run_id: str | None, into: Path, signer: Path | None, runs: Path | None = None
+) -> Path:
     """Fetch the package of `run_id` (default: the newest) to INTO/RUN and return that folder.
 
     It takes that name when every file is listed by its hash, `signer` has signed it, and it
-    verifies; else nothing of it stays. Raise SemError when another folder has the name.
+    verifies; else nothing of it stays. Raise SemError when another folder has the name, and when
+    a takedown tainted the run of that name in the folder `runs`.
     """
     place = place.pin()
     listing = place.read_listing(run_id)
+    if runs is not None:
+        run.refuse_tainted(runs / listing.run_id, f"run {listing.run_id}")
     folder = into / listing.run_id
     with files.lock_file(into / f".{listing.run_id}.lock", f"package {listing.run_id}"):
         if folder.exists():

@@ -16,7 +16,7 @@ from paths import ROOT
 from s3server import S3Server
 from signers import pass_gate, write_keys
 
-from sem.core import files, manifest, provenance
+from sem.core import files, manifest, provenance, run
 from sem.core.errors import SemError
 from sem.package.publish import places, publish, signature
 from sem.package.verify import verify
@@ -347,6 +347,14 @@ def test_a_published_package_that_does_not_verify_leaves_nothing(gated, tmp_path
     with pytest.raises(SemError, match="not fetched: "):
         publish.fetch_package(place, None, tmp_path / "back", None)
     assert not [path for path in (tmp_path / "back").iterdir() if path.is_dir()]
+
+
+def test_a_package_of_a_run_that_was_tainted_here_is_not_fetched(gated, published, tmp_path):
+    run.mark_tainted(tmp_path / "runs" / gated.name, "t1", "2026-01-01T00:00:00+00:00", {})
+
+    with pytest.raises(SemError, match=f"run {gated.name} is tainted"):
+        publish.fetch_package(published[1], None, tmp_path / "back", None, tmp_path / "runs")
+    assert not (tmp_path / "back").exists()
 
 
 def test_a_package_that_is_there_with_other_content_is_left_alone(gated, published, tmp_path):
