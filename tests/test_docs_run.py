@@ -290,8 +290,8 @@ def set_publishing(stage: Stage) -> Scene:
     stage.checkout.run("fab train.prepare train.run eval.generate --run base --sem shop")
     stage.checkout.run(path)
     stage.checkout.run("fab ops.promote --sem shop --reason first")
-    # An id begins with its second, and another plan has another one.
-    stage.checkout.run("fab train.prepare train.run --sem shop --set train.seed=2")
+    stage.prepare_run()
+    stage.checkout.run("fab train.run --sem shop")
     stage.checkout.run(path)
     store, hub = S3Server("models"), HubServer()
     for server in (store, hub):
