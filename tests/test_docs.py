@@ -82,6 +82,8 @@ FILES = {
     "pages.csv",
     "orders.csv",
     "example.com",
+    "release.key",
+    "release.pub",
 }
 
 

@@ -19,6 +19,7 @@ import judges
 import pytest
 from chatserver import ChatServer
 from checkout import Checkout, make_checkout
+from hubserver import HubServer
 from pagestage import (
     Stage,
     lamp_record,
@@ -31,6 +32,7 @@ from pagestage import (
 )
 from paths import ROOT
 from ports import fixed_ports
+from s3server import S3Server
 from toy import make_model, make_t5
 
 from sem.core import files
@@ -284,6 +286,29 @@ def set_asking(stage: Stage) -> Scene:
     )
 
 
+def set_publishing(stage: Stage) -> Scene:
+    stage.cut_shop()
+    path = "fab eval.generate eval.report package.export --sem shop"
+    stage.checkout.run("fab train.prepare train.run eval.generate --run base --sem shop")
+    stage.checkout.run(path)
+    stage.checkout.run("fab ops.promote --sem shop --reason first")
+    stage.prepare_run()
+    stage.checkout.run("fab train.run --sem shop")
+    stage.checkout.run(path)
+    store, hub = S3Server("models"), HubServer()
+    for server in (store, hub):
+        stage.lines.enter_context(server)
+    page = {"id": "p1", "task": "productpage", "html": shop_rows()[0].input_text}
+    hub.add_commit("datasets/org/pages", {"pages.jsonl": json.dumps(page).encode()})
+    here = {"AWS_ENDPOINT_URL": store.url, "HF_ENDPOINT": hub.url}
+    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"), "of-a-test")
+    lines = [f"{name}={value}" for name, value in {**here, **keys}.items()]
+    files.write_file(stage.root / ".env", "\n".join([*lines, "AWS_DEFAULT_REGION=local"]))
+    promote = "fab ops.promote --sem shop --reason second"
+    back = 'fab ops.rollback --sem shop --reason "prices are wrong"'
+    return Scene(before={back: lambda: stage.checkout.run(promote)})
+
+
 def set_preview(stage: Stage) -> Scene:
     # Two trainings and every scoring have to fit into the preview's time.
     pair = ("max_chars: 2000", "max_chars: 300")
@@ -313,6 +338,7 @@ SCENES: dict[str, Callable[[Stage], Scene]] = {
     "docs/hosts.md": set_hosts,
     "docs/optimizer.md": set_optimizer,
     "docs/preview.md": set_preview,
+    "docs/publishing.md": set_publishing,
 }
 
 

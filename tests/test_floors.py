@@ -36,7 +36,10 @@ FLOORS = {
 DOORS = {
     "accelerate": ("train.",),
     "babel": ("core.locales",),
+    "boto3": ("package.publish.places",),
+    "botocore": ("package.publish.places",),
     "charset_normalizer": ("dataset.",),
+    "cryptography": ("package.publish.signature",),
     "ctranslate2": ("optimizer.model.fast_rewriter",),
     "datasets": ("train.",),
     "dotenv": ("core.console",),
@@ -54,7 +57,7 @@ DOORS = {
     "httpx": ("lm.api.wire",),
     # The transport below httpx: where a deadline can be kept.
     "httpcore": ("lm.api.wire",),
-    "huggingface_hub": ("lm.weights.weights",),
+    "huggingface_hub": ("core.net.hub",),
     "jsonschema": ("core.schema",),
     "jinja2": ("core.pages",),
     "json_repair": ("dataset.html.markup", "eval.report.compare"),
@@ -62,6 +65,7 @@ DOORS = {
     "litellm": ("lm.api.client",),
     "mammoth": ("forge.reading.",),
     "mcp": ("package.serve.mcp_server",),
+    "model_signing": ("package.publish.signature",),
     "mlflow": ("train.tracking.trackers",),
     "numpy": ("dataset.", "eval.", "lm.", "optimizer.", "preview.", "train."),
     "onnx": ("lm.weights.onnx_convert",),
@@ -105,7 +109,16 @@ HEAVY = {
     *("pydantic", "sklearn"),
     *("safetensors", "scipy", "tokenizers", "torch", "transformers", "trl", "unsloth", "vllm"),
     *("ctranslate2", "fastapi", "mlflow", "onnx", "optuna", "py3langid", "pyarrow", "ray"),
-    *("mcp", "starlette", "uvicorn", "wandb"),
+    *(
+        "boto3",
+        "botocore",
+        "cryptography",
+        "mcp",
+        "model_signing",
+        "starlette",
+        "uvicorn",
+        "wandb",
+    ),
 }
 
 

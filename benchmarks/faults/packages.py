@@ -51,17 +51,37 @@ def outcome(folder: Path) -> tuple[str, list[str]]:
     return ("refused" if faults else "accepted"), faults
 
 
+def signed_outcome(folder: Path, public: Path) -> tuple[str, list[str]]:
+    """Return what the signature says of `folder`: accepted, refused or traceback, and lines."""
+    from sem.package.publish import signature
+
+    try:
+        faults = signature.signature_faults(folder, public)
+    except SemError as error:
+        return "refused", [error.message]
+    except Exception as error:
+        return "traceback", [f"{type(error).__name__}: {error}"]
+    return ("refused" if faults else "accepted"), faults
+
+
 def main(argv: list[str] | None = None) -> None:
     parser: argparse.ArgumentParser = console.make_argument_parser(__doc__)
     parser.parse_args(argv)
     import hostilecontents
     import hostilepackages
+    import signers
 
-    rows, slowest = [], 0.0
+    from sem.package.publish import signature
+
+    rows, signed_rows, slowest = [], [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"SEM_DEVICE": "cpu", "WANDB_MODE": "disabled", "SEM_ROOT": folder}
         good = make_package(Path(folder))
         before = outcome(good)
+        key, public = signers.write_keys(Path(folder))
+        signed = shutil.copytree(good, Path(folder) / "signed" / good.name)
+        signature.sign_package(signed, key)
+        signed_before = signed_outcome(signed, public)[0]
         for name, case in (hostilepackages.CASES | hostilecontents.CASES).items():
             copy = shutil.copytree(good, Path(folder) / "copies" / good.name)
             case.plant(copy)
@@ -69,21 +89,37 @@ def main(argv: list[str] | None = None) -> None:
             what, said = outcome(copy)
             slowest = max(slowest, time.perf_counter() - began)
             shutil.rmtree(copy)
+            copy = shutil.copytree(signed, copy)
+            case.plant(copy)
+            signed_rows.append((name, *signed_outcome(copy, public)))
+            shutil.rmtree(copy)
             wanted = "accepted" if case.words is None else "refused"
             is_named = case.words is None or any(case.words in line for line in said)
             first = (said or [""])[0].replace(str(copy), "PACKAGE").replace("|", "\\|")[:110]
             rows.append((name, what, first, what == wanted and is_named))
+    text = written(before[0], rows, slowest, signed_before, signed_rows)
     path = ROOT / "benchmarks" / "results" / "faults_packages.md"
-    console.print_output_path(files.write_file(path, written(before[0], rows, slowest)))
+    console.print_output_path(files.write_file(path, text + "\n"))
 
 
-def written(before: str, rows: list[tuple[str, str, str, bool]], slowest: float) -> str:
-    """Return the report over `rows`; `before`: what verify says of the good package."""
+def written(
+    before: str,
+    rows: list[tuple[str, str, str, bool]],
+    slowest: float,
+    signed_before: str,
+    signed_rows: list[tuple[str, str, list[str]]],
+) -> str:
+    """Return the report over `rows`; `before`: what verify says of the good package.
+
+    `signed_rows`: what the signature says of the same cases.
+    """
     counts = {
         what: sum(row[1] == what for row in rows) for what in ("refused", "accepted", "traceback")
     }
     untold = [name for name, what, _, _ in rows if what == "accepted"]
     unexpected = [name for name, _, _, as_wanted in rows if not as_wanted]
+    missed = [name for name, what, _ in signed_rows if what != "refused"]
+    by_signature = sum(what == "refused" for _, what, _ in signed_rows)
     lines = [
         "# Hostile packages (C4)",
         "Command: `python benchmarks/faults/packages.py`; a tiny trained package, every case",
@@ -96,12 +132,15 @@ def written(before: str, rows: list[tuple[str, str, str, bool]], slowest: float)
         f"- The slowest took {slowest:.0f} s (what renders may take 30 s of processor time).",
         "- Only a signature can tell these, because nothing else in a package follows from them: "
         f"{', '.join(untold)}.",
+        f"- Signed before, and asked for with `--signed-by`: the good one is {signed_before}, "
+        f"{by_signature} of {len(signed_rows)} changed ones are refused by name; not refused: "
+        f"{', '.join(missed) or 'none'}.",
         "",
         "| change | outcome | first line |",
         "|---|---|---|",
         *(f"| {name} | {what} | {line} |" for name, what, line, _ in rows),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

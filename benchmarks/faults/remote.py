@@ -35,8 +35,8 @@ from sshd import SSHD, serving  # noqa: E402
 
 from sem.core import console, files  # noqa: E402
 from sem.core.errors import SemError  # noqa: E402
+from sem.core.net.ssh import ConnectionCutError, SshHost  # noqa: E402
 from sem.core.run import Run  # noqa: E402
-from sem.core.ssh import ConnectionCutError, SshHost  # noqa: E402
 from sem.lm.local.hardware import cpu_name  # noqa: E402
 from sem.train.remote import remote_jobs  # noqa: E402
 from sem.train.remote.agent import Agent, Unreachable  # noqa: E402
@@ -48,7 +48,7 @@ FOLLOW = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from sem.core.ssh import SshHost
+from sem.core.net.ssh import SshHost
 from sem.train.remote import remote_jobs
 from sem.train.remote.agent import Agent
 remote_jobs.follow_job(Agent(SshHost("far", sys.argv[2]), sys.argv[3], sys.executable), "toy", sys.argv[4],

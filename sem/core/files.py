@@ -40,6 +40,13 @@ def safe_name(kind: str, name: str, reserved: Iterable[str] = ()) -> str:
     return name
 
 
+def is_path_below(name: str) -> bool:
+    """Return True if `name` is the path of a file below a folder, and cannot lead out of it."""
+    parts = name.split("/")
+    is_plain = name.isprintable() and "\\" not in name and ":" not in name
+    return is_plain and not any(part in ("", ".", "..") for part in parts)
+
+
 def write_file(path: Path, content: str | bytes) -> Path:
     """Replace `path` by `content` in one step: readers see the old file or the new one."""
     with open_atomic_file(path) as file:

@@ -1,5 +1,6 @@
 """Manifest: the list of hashes that makes a folder complete. It is written last."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ def read_manifest(folder: Path, shape: Any = state.FileManifest) -> Any:
     return state.read_state_file(path, shape)
 
 
-def manifest_faults(folder: Path) -> list[str]:
+def manifest_faults(folder: Path, beside: Collection[str] = ()) -> list[str]:
     """Return what differs between `folder` and its manifest, a line each.
 
-    Empty when nothing does.
+    Empty when nothing does. `beside`: files that may lie there and are never listed.
     """
     listed = read_manifest(folder)["files"]
-    names = {str(path.relative_to(folder)) for path in _files(folder)}
+    names = {str(path.relative_to(folder)) for path in _files(folder)} - set(beside)
     faults = [f"{name}: missing" for name in sorted(set(listed) - names)]
     faults += [f"{name}: not in the manifest" for name in sorted(names - set(listed))]
     for name in sorted(set(listed) & names):

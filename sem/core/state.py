@@ -78,7 +78,10 @@ class _Promoted(TypedDict):
 
 
 class Promoted(_Promoted, total=False):
-    """promoted.json."""
+    """promoted.json, and a line of promotions.jsonl."""
+
+    action: str
+    by: str
 
     promoted_at: str
     gate: dict[str, str | None]

@@ -21,7 +21,11 @@ OnConflict = Annotated[
 
 @job("dataset.import")
 def import_examples(
-    path: Annotated[tuple[Path, ...], "a file, or a folder of chunks", Positional("PATH")],
+    path: Annotated[
+        tuple[Path, ...],
+        "a file, a folder of chunks, or hf://datasets/ORG/NAME[@REVISION][/FILE]",
+        Positional("PATH"),
+    ],
     sem: Sem = None,
     task: RowTask = None,
     only: Annotated[tuple[str, ...], "import only the rows of this task"] = (),
@@ -37,12 +41,16 @@ def import_examples(
         fab dataset.import incoming/ --sem shop         chunks not yet imported, in order
         fab dataset.import rows.jsonl --sem shop --task receipts --limit 500
         fab dataset.import pages.csv --map input_text=html --map meta.url=source.link
+        fab dataset.import hf://datasets/org/name --sem shop --task receipts
+
+    Of a data set of the hub its JSON, CSV and Parquet files are read, at one commit, which
+    feed.jsonl keeps; none of its scripts is run. $HF_TOKEN opens private ones.
 
     Reads   the files
     Writes  data/SEM/raw/{dataset.duckdb, feed.jsonl}: all rows of a file or none
             reports/SEM/import_rejects.jsonl
     """
-    from sem.dataset.ingest import capture_feed, column_mapping, importers
+    from sem.dataset.ingest import capture_feed, column_mapping, hub_datasets, importers
 
     names = dict(pair.partition("=")[::2] for pair in rename)
     if not all(names.values()):
@@ -51,7 +59,11 @@ def import_examples(
     options = importers.ImportOptions(
         task, tuple(only), names, limit, on_conflict, column_mapping.parse_column_pairs(map)
     )
-    result = capture_feed.import_feed(project, path, options, datetime.now(UTC), again)
+    with hub_datasets.fetched_sources(project, path) as sources:
+        result = capture_feed.import_feed(
+            project, sources.paths, options, datetime.now(UTC), again, origins=sources.origins
+        )
+    result.notes.update(sources.notes)
     rows = [item.row() for item in result.items]
     console.print_table(f"Import into {project.sem}", capture_feed.COLUMNS, rows)
     counts = list(result.counts())

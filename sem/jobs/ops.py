@@ -33,7 +33,7 @@ def promote_run(
 
     Reads   reports/SEM/RUN/{gate,parity}.json, reports/SEM/gates.jsonl, gate.yaml,
             models/SEM/packages/RUN/manifest.json
-    Writes  models/SEM/promoted.json
+    Writes  models/SEM/{promoted.json, promotions.jsonl}
     """
     from sem.ops import promote
 
@@ -41,6 +41,48 @@ def promote_run(
     promoted = promote.promote_tested_run(project, run, reason, provenance.utc_now(), runtime)
     console.print_note(f"{promoted} is promoted")
     console.print_output_path(project.promoted)
+
+
+@job("ops.rollback")
+def take_back_run(
+    reason: Annotated[str, "why, for whoever reads the history"],
+    sem: Sem = None,
+    to: Annotated[str | None, "a run that served (default: the one before)"] = None,
+) -> None:
+    """Let the run that served before serve again, and write down who wanted it, when and why.
+
+        fab ops.rollback --sem shop --reason "prices are wrong"
+        fab ops.rollback --sem shop --to RUN --reason "the last one that knew currencies"
+
+    A run served when it was promoted once, so no gate is asked. A tainted run, or one that is no
+    longer there, does not serve again.
+
+    Reads   models/SEM/{promoted.json, promotions.jsonl}
+    Writes  models/SEM/{promoted.json, promotions.jsonl}
+    """
+    from sem.ops import promotion_history
+
+    project = Project.load(sem)
+    served = promotion_history.roll_back(project, to, reason, provenance.utc_now())
+    console.print_note(f"{served} is promoted again")
+    console.print_output_path(project.promoted)
+
+
+@job("ops.history")
+def show_promotions(sem: Sem = None) -> None:
+    """Show which run served from when on, who promoted it, and why.
+
+        fab ops.history --sem shop
+
+    Reads   models/SEM/{promoted.json, promotions.jsonl}
+    Writes  models/SEM/promotions.jsonl, where a killed promotion is not in it
+    """
+    from sem.ops import promotion_history
+
+    project = Project.load(sem)
+    entries = promotion_history.read_history(project)
+    rows = promotion_history.history_rows(entries)
+    console.print_table(f"promotions of {project.sem}", promotion_history.COLUMNS, rows)
 
 
 @job("ops.nightly")

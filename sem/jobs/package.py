@@ -1,4 +1,4 @@
-"""The jobs of `package.*`: the deliverable, written, verified, asked and served."""
+"""The jobs of `package.*`: the deliverable, written, verified, published, asked and served."""
 
 import sys
 from functools import partial
@@ -10,6 +10,22 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import find_run, read_promotion, refuse_tainted
 from sem.jobs.job import Overrides, Positional, RunId, Sem, job
+
+Package = Annotated[Path | None, "a package folder anywhere, not of a sem here"]
+TaskName = Annotated[str | None, "task of the package (default: its only one)"]
+EngineName = Annotated[
+    Literal["auto", "transformers", "llamacpp", "llamacpp-q8_0"],
+    "what runs the model; auto: the fastest that parity accepted here",
+]
+StrongModel = Annotated[
+    Path | None, "a YAML file that names a strong model for the least sure pages"
+]
+SignedBy = Annotated[
+    Path | None, "a public key or certificate: its holder must have signed the package"
+]
+Endpoint = Annotated[
+    str | None, "of another S3-compatible store than Amazon's (default: $AWS_ENDPOINT_URL)"
+]
 
 
 @job("package.export")
@@ -50,6 +66,7 @@ def verify_package(
     path: Annotated[Path | None, "a package folder anywhere, not of a sem here"] = None,
     answers: Annotated[int, "also repeat that many proven prompts"] = 0,
     kit: Annotated[bool, "also let the packaged model answer its own kit.jsonl again"] = False,
+    signed_by: SignedBy = None,
     set: Overrides = (),
 ) -> None:
     """Check that a package is what it says it is, and answers as the run that was proven.
@@ -60,15 +77,22 @@ def verify_package(
     read, the tensors. Exit 1 names each fault. --answers N repeats at least N proven prompts with
     the packaged model and wants the same bytes; the same machine and precision as the evaluation
     are needed for that. --kit does the same with the few prompts in the package itself, and needs
-    no project.
+    no project. --signed-by comes first: then nothing in the package is read unless its holder
+    signed every file of it.
 
     Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test.jsonl
     """
     from sem.package import contract
+    from sem.package.publish import signature
     from sem.package.verify import verify
 
     folder = path or _package_of_run(sem, run)
     contract.refuse_older_package(folder)
+    if signed_by is not None:
+        signature.check_signature(folder, signed_by)
+        print(f"every file of {folder.name} is signed by the holder of {signed_by}")
+    elif (folder / verify.SIGNATURE).exists():
+        console.print_note("it holds a signature: --signed-by KEY says whether it is KEY's")
     faults = verify.package_faults(folder)
     if faults:
         raise SemError(
@@ -131,15 +155,135 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
         )
 
 
-Package = Annotated[Path | None, "a package folder anywhere, not of a sem here"]
-EngineName = Annotated[
-    Literal["auto", "transformers", "llamacpp", "llamacpp-q8_0"],
-    "what runs the model; auto: the fastest that parity accepted here",
-]
-TaskName = Annotated[str | None, "task of the package (default: its only one)"]
-StrongModel = Annotated[
-    Path | None, "a YAML file that names a strong model for the least sure pages"
-]
+@job("package.sign")
+def sign_run_package(
+    key: Annotated[Path, "a private key in PEM, of the curves P-256, P-384 or P-521"],
+    sem: Sem = None,
+    run: RunId = None,
+    path: Package = None,
+) -> None:
+    """Sign every file of a package that verifies, with a private key and offline.
+
+        fab package.sign --sem shop --run RUN --key release.key
+
+    The signature is OpenSSF's model signing. The key is a file that nobody else can read; an
+    encrypted one is opened with $SEM_KEY_PASSWORD. Export again, and the package is unsigned.
+
+    Reads   models/SEM/packages/RUN/, KEY
+    Writes  models/SEM/packages/RUN/model.sig
+    """
+    from sem.package.publish import signature
+
+    folder = path or _package_of_run(sem, run)
+    console.print_output_path(signature.sign_package(folder, key))
+
+
+@job("package.publish")
+def publish_run_package(
+    to: Annotated[str, "a folder, s3://BUCKET/PREFIX, or hf://ORG/NAME"],
+    sem: Sem = None,
+    run: RunId = None,
+    path: Package = None,
+    endpoint: Endpoint = None,
+    signed_by: SignedBy = None,
+    reason: Annotated[str | None, "why it is published without a passed gate"] = None,
+    set: Overrides = (),
+) -> None:
+    """Publish a package that verifies and passed its gate: to a folder, a bucket, or the hub.
+
+        fab package.publish --sem shop --run RUN --to s3://models/experts
+        fab package.publish --sem shop --run RUN --to hf://org/name
+
+    Readers see the whole package or none: files go first, each by its hash, what lists them last.
+    A killed start goes on where it stopped. `signed_by` of publish.yaml asks for a signature
+    always. Keys are $AWS_ACCESS_KEY_ID and the others of Amazon's tools, and $HF_TOKEN; a new
+    repository of the hub is private.
+
+    Reads   models/SEM/packages/RUN/, configs/SEM/publish.yaml
+    Writes  TO/files/SHA256 and TO/packages/RUN.json, or a commit of the hub's repository
+    """
+    from sem.core import provenance
+    from sem.package.publish import places, publish
+
+    folder = path or _package_of_run(sem, run)
+    signer = publish.find_signer(None if path else Project.load(sem, set), signed_by)
+    place = places.open_place(to, endpoint)
+    print(publish.publish_package(folder, place, signer, reason, provenance.utc_now()))
+
+
+@job("package.fetch")
+def fetch_published_package(
+    place: Annotated[
+        str, "a folder, s3://BUCKET/PREFIX, or hf://ORG/NAME[@REVISION]", Positional("PLACE")
+    ],
+    sem: Sem = None,
+    run: Annotated[str | None, "run (default: the newest one there)"] = None,
+    into: Annotated[Path | None, "folder that gets it (default: models/SEM/packages)"] = None,
+    endpoint: Endpoint = None,
+    signed_by: SignedBy = None,
+    set: Overrides = (),
+) -> None:
+    """Fetch a published package; it takes its name once every file is right and it verifies.
+
+        fab package.fetch s3://models/experts --sem shop --run RUN
+        fab package.fetch hf://org/name --into experts --signed-by release.pub
+
+    A killed start goes on with the files that are whole.
+
+    Reads   what package.publish wrote, configs/SEM/publish.yaml
+    Writes  INTO/RUN/
+    """
+    from sem.package.publish import places, publish
+
+    project = Project.load(sem, set) if into is None else None
+    signer = publish.find_signer(project, signed_by)
+    target = into if into is not None else project.packages if project else Path()
+    runs = project.adapters if project else None
+    source = places.open_place(place, endpoint)
+    folder = publish.fetch_package(source, run, target, signer, runs)
+    console.print_output_path(folder)
+
+
+@job("package.diff")
+def compare_packages(
+    before: Annotated[str, "a run, or a package folder", Positional("BEFORE")],
+    after: Annotated[str, "another run, or package folder", Positional("AFTER")],
+    sem: Sem = None,
+    json: Annotated[bool, "print it as JSON"] = False,
+) -> None:
+    """Show what differs between two packages, what a person asks first at the top.
+
+        fab package.diff --before RUN --after RUN --sem shop
+
+    Run, base, tasks and schemas, snapshot, the gate and each slot's figures, cleaner, generation,
+    then weights (which tensors, and by how much) and files.
+
+    Reads   models/SEM/packages/RUN/
+    """
+    from sem.package.publish import diff
+
+    folders = [_named_package(sem, name) for name in (before, after)]
+    differences = diff.diff_packages(*folders)
+    if json:
+        document = [difference.as_json() for difference in differences]
+        print(jsonio.pretty_json({"format": "package_diff.v1", "differences": document}), end="")
+        return
+    columns = ("", *(folder.name for folder in folders))
+    for section, entries in diff.by_section(differences):
+        rows = [(entry.name, entry.shown_before, entry.shown_after) for entry in entries]
+        console.print_table(section, columns, rows)
+    if not differences:
+        console.print_note("the packages hold the same")
+
+
+def _named_package(sem: str | None, name: str) -> Path:
+    """Return the package folder `name`, or the package of the run of that name."""
+    path = Path(name)
+    if "/" in name or (path / "manifest.json").is_file():
+        return path
+    from sem.package.export import bundle
+
+    return bundle.latest_package(Project.load(sem), name)
 
 
 @job("package.ask")

@@ -9,11 +9,12 @@ passed gate is of the run; that its package answers alike where it will serve, p
 
 from datetime import datetime
 
-from sem.core import files, jsonio, run, state
+from sem.core import files, run, state
 from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.gate import gate_inputs, policy
+from sem.ops import promotion_history
 from sem.package.parity import record
 
 # Golden questions are too few, and val has chosen the run.
@@ -56,12 +57,11 @@ def promote_tested_run(
         "gate_faults": faults,
         "parity": {"runtime": runtime, "faults": unlike},
         "reason": reason,
-        "before": (run.read_promotion(project) or {"run": None})["run"],
     }
     with run.hold_publish_lock(project.models):
         # A takedown may have come in between.
         run.refuse_tainted(target.folder, f"run {target.id}")
-        files.write_file(project.promoted, jsonio.pretty_json(entry))
+        promotion_history.record_promotion(project, entry)
     return run.promoted_run_id(project)
 
 

@@ -6,9 +6,9 @@ import subprocess
 import pytest
 from sshd import SSHD, USER, serving
 
-from sem.core import ssh
 from sem.core.errors import SemError
-from sem.core.ssh import ConnectionCutError, SshHost
+from sem.core.net import ssh
+from sem.core.net.ssh import ConnectionCutError, SshHost
 
 NEEDS_SSHD = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine")
 

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from sem.core import files, ssh
+from sem.core import files
 from sem.core.errors import SemError
-from sem.core.ssh import ConnectionCutError, FileFacts, SourceChangedError
+from sem.core.net import ssh
+from sem.core.net.ssh import ConnectionCutError, FileFacts, SourceChangedError
 
 CONTENT = bytes(range(256)) * 40
 FACTS = FileFacts(len(CONTENT), files.hashlib.sha256(CONTENT).hexdigest())

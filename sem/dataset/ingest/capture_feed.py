@@ -6,10 +6,11 @@ the line out; taken again, the chunk's rows are there already and nothing change
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sem.core import files, jsonio, state
@@ -76,10 +77,12 @@ def import_feed(
     at: datetime,
     again: bool = False,
     progress: Callable[[Any, int], Any] | None = None,
+    origins: Mapping[Path, str] = MappingProxyType({}),
 ) -> Feed:
     """Import the files and folders of chunks in `paths` that were not yet taken.
 
     A bad file stops nothing; Feed.check raises at the end. `again`: also what was taken before.
+    `origins`: where files came from; those are taken once, as chunks are.
     """
     importers.check_import_options(project, options)
     feed = Feed(report=project.reports / importers.REJECTS)
@@ -91,7 +94,8 @@ def import_feed(
     ):
         imported_keys = _known(project, feed, again)
         for path in progress(sources, len(sources)) if progress else sources:
-            item = _import(project, path, options, imported_keys, rejects, at)
+            origin = origins.get(path)
+            item = _import(project, path, options, imported_keys, rejects, at, origin)
             feed.items.append(item)
             feed.notes.update(item.result.notes)
     return feed
@@ -158,9 +162,10 @@ def _import(
     imported_keys: set[tuple[str, str]],
     rejects: Any,
     at: datetime,
+    origin: str | None,
 ) -> FeedItem:
     result = ImportResult(report=project.reports / importers.REJECTS)
-    is_chunk = path.suffix.lower() == ".zip" and path.is_file()
+    is_chunk = origin is not None or (path.suffix.lower() == ".zip" and path.is_file())
     digest = files.sha256_file(path) if is_chunk else ""
     key = (digest, jsonio.canonical_json(_remembered(options)))
     if is_chunk and key in imported_keys:
@@ -172,7 +177,7 @@ def _import(
         return FeedItem(path, "failed", result, error)
     # A limit takes a part; a file that changed meanwhile was another one.
     if is_chunk and options.limit is None and files.sha256_file(path) == digest:
-        _remember(project, path, digest, options, result, at)
+        _remember(project, origin or path.name, digest, options, result, at)
         imported_keys.add(key)
     return FeedItem(path, "taken", result)
 
@@ -188,7 +193,7 @@ def _remembered(options: ImportOptions) -> dict[str, Any]:
 
 def _remember(
     project: Project,
-    path: Path,
+    name: str,
     digest: str,
     options: ImportOptions,
     result: ImportResult,
@@ -197,7 +202,7 @@ def _remember(
     stored = vars(result.stored) if result.stored else {}
     line = {
         "sha256": digest,
-        "name": path.name,
+        "name": name,
         "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
         "options": _remembered(options),
         "read": result.read,

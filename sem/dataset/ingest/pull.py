@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sem.core import files, ssh
+from sem.core import files
 from sem.core.errors import SemError
-from sem.core.project import Project
-from sem.core.ssh import (
+from sem.core.net import ssh
+from sem.core.net.ssh import (
     HASH,
     HOST,
     ConnectionCutError,
@@ -29,6 +29,7 @@ from sem.core.ssh import (
     SshHost,
     retry_after_cuts,
 )
+from sem.core.project import Project
 from sem.dataset.ingest import capture_feed as feed
 from sem.dataset.ingest import importers
 from sem.dataset.ingest.importers import ImportOptions

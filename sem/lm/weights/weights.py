@@ -9,16 +9,15 @@ with SOURCE.json, its last file, inside. Pickle is never read and no model code 
 """
 
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sem.core import files, jsonio
 from sem.core.errors import SemError, suggest_nearest_name
+from sem.core.net import hub
 from sem.core.project import Project
 from sem.lm.weights import gguf_convert, onnx_convert, weight_packages, wheels
 from sem.lm.weights.weight_packages import GGUF, ONNX, WeightPackage
@@ -37,47 +36,21 @@ def download_model(name: str, commit: str, folder: Path) -> None:
     """
     if os.environ.get("SEM_OFFLINE") == "1":
         raise SemError(f"{name}@{commit} is not on this disk", "unset SEM_OFFLINE to fetch it")
-    from huggingface_hub import HfApi
-
-    # The endpoint is read here, not at import: HF_ENDPOINT names a mirror.
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
-    try:
-        with _online():
-            api.snapshot_download(
-                name,
-                revision=commit,
-                local_dir=folder,
-                allow_patterns=WANTED,
-                ignore_patterns=SUBFOLDERS,
-            )
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise SemError(
-            f"cannot fetch {name}@{commit[:12]} from the hub: {reason[0]}",
-            "check the network and HF_TOKEN, or name a local folder or a pip: weight package",
-        ) from error
+    hint = "check the network and HF_TOKEN, or name a local folder or a pip: weight package"
+    with hub.open_hub(f"fetch {name}@{commit[:12]} from the hub", hint) as api:
+        api.snapshot_download(
+            name,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=WANTED,
+            ignore_patterns=SUBFOLDERS,
+        )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-
-
-@contextmanager
-def _online() -> Iterator[None]:
-    # Every script starts with HF_HUB_OFFLINE=1, so that no library calls the hub by itself; this
-    # is the one place that may.
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = False
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 SOURCE = "SOURCE.json"
 # Raised when the conversion changes: folders of an older format are made again.
 FORMAT = 2
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
@@ -124,7 +97,7 @@ def base_revision(base_model_id: str, root: Path) -> str | None:
     if (root / base_model_id).is_dir():
         return _local(base_model_id, root / base_model_id).revision
     commit = base_model_id.partition("@")[2]
-    return commit if COMMIT.fullmatch(commit) else None
+    return commit if hub.COMMIT.fullmatch(commit) else None
 
 
 def base_model_id_of(name: str, root: Path) -> str:
@@ -143,12 +116,12 @@ def base_model_id_of(name: str, root: Path) -> str:
 def _hub_name(base_model_id: str) -> tuple[str, str]:
     """Return the model and its commit in `base_model_id`; SemError when it is not a hub id."""
     name, _, commit = base_model_id.partition("@")
-    if not HUB_ID.fullmatch(name):
+    if not hub.REPOSITORY.fullmatch(name):
         raise SemError(
             f"base model {base_model_id!r}: no such folder, and not a hub id",
             "write pip:NAME==VERSION, a folder, or org/name@COMMIT",
         )
-    if not COMMIT.fullmatch(commit):
+    if not hub.COMMIT.fullmatch(commit):
         raise SemError(
             f"base model {base_model_id!r}: a hub id needs its commit",
             f"write {name}@ and 40 hex digits; find them with "
@@ -162,7 +135,9 @@ def hub_reference(base_model_id: str) -> tuple[str, str] | None:
     if base_model_id.startswith("pip:"):
         return None
     name, _, commit = base_model_id.partition("@")
-    return (name, commit) if HUB_ID.fullmatch(name) and COMMIT.fullmatch(commit) else None
+    return (
+        (name, commit) if hub.REPOSITORY.fullmatch(name) and hub.COMMIT.fullmatch(commit) else None
+    )
 
 
 def known_package(base_model_id: str) -> WeightPackage:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sem.core import console
 from sem.core.errors import SemError
+from sem.core.net import hub
 from sem.forge.teacher.presets import KEYS, LOCAL, PRESETS
 from sem.lm.api import calls
 from sem.lm.api.calls import CallOutcome, ChatRequest
@@ -140,7 +141,7 @@ def _is_weights(model_name: str, root: Path) -> bool:
     slugs = {package.slug for package in weight_packages.KNOWN.values()}
     is_named = model_name in slugs or model_name.startswith("pip:") or (root / model_name).is_dir()
     commit = model_name.rpartition("@")[2]
-    return is_named or bool(weights.COMMIT.fullmatch(commit))
+    return is_named or bool(hub.COMMIT.fullmatch(commit))
 
 
 def answerer_calls(model_name: str) -> Calls:

@@ -61,8 +61,11 @@ SUFFIXES = {
     ".Modelfile",
 }
 NAMES = {"Modelfile", "LICENSE.base"}
+# What `package.sign` writes beside the manifest: it signs the manifest, so it is not in it.
+SIGNATURE = "model.sig"
 # a tokenizer.json of 262k tokens has 33 MB.
 MAX_TEXT_BYTES = 64_000_000
+MAX_SIGNATURE_BYTES = 1_000_000
 REQUIRED = (
     "adapter/adapter_config.json",
     *WEIGHTS,
@@ -139,14 +142,14 @@ def package_faults(folder: Path) -> list[str]:
     Raise SemError when a takedown tainted it, before or meanwhile: then nothing in it may be used.
     """
     _refuse_taint(folder)
-    faults = list(_tree(folder))
+    faults = tree_faults(folder)
     # Nothing is opened in a folder that holds pipes or devices.
     if faults:
-        return [_printable(line) for line in faults]
+        return faults
     facts, problems = _manifest(folder, {"allOf": [MANIFEST_SCHEMA, MANIFEST_VALUES]})
     if problems:
         return [_printable(line) for line in problems]
-    faults += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
+    faults += _guarded("manifest.json", lambda: manifest.manifest_faults(folder, (SIGNATURE,)))
     faults += _guarded("manifest.json", lambda: list(_names(facts)))
     faults += _checked(BASIC, folder, facts)
     # What renders or reads weights is spared for a package without another fault.
@@ -166,12 +169,12 @@ def model_faults(folder: Path) -> list[str]:
     Taint, the files and their hashes, foreign code and weights that are not finite.
     """
     _refuse_taint(folder)
-    faults = list(_tree(folder))
+    faults = tree_faults(folder)
     if not faults:
         _, faults = _manifest(folder, MANIFEST_SCHEMA)
     if faults:
         return [_printable(line) for line in faults]
-    faults += _guarded("manifest.json", lambda: manifest.manifest_faults(folder))
+    faults += _guarded("manifest.json", lambda: manifest.manifest_faults(folder, (SIGNATURE,)))
     faults += _guarded("model/config.json", lambda: _refused_code(folder / "model"))
     if not faults:
         faults += _guarded(WEIGHTS[1], lambda: list(find_non_finite_tensors(folder, WEIGHTS[1])))
@@ -229,6 +232,14 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
+def tree_faults(folder: Path) -> list[str]:
+    """Return the entries of `folder` that no package holds, a line each; nothing is opened.
+
+    Raise SemError for a link, which leads out of it.
+    """
+    return [_printable(line) for line in _tree(folder)]
+
+
 def _tree(folder: Path) -> Iterator[str]:
     """Yield entries that no package holds; raise SemError for a link, which leads out of it."""
     for path in sorted(folder.rglob("*")):
@@ -240,6 +251,8 @@ def _tree(folder: Path) -> Iterator[str]:
                 yield f"{name}: an empty folder"
         elif not stat.S_ISREG(mode):
             yield f"{name}: not a plain file"
+        elif str(name) == SIGNATURE and path.stat().st_size <= MAX_SIGNATURE_BYTES:
+            continue
         elif path.suffix not in SUFFIXES and path.name not in NAMES:
             yield f"{name}: a kind of file no package holds"
         elif path.name.startswith(".tmp-"):

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from sem.core import console, files
 from sem.core.errors import SemError
-from sem.core.ssh import (
+from sem.core.net.ssh import (
     HASH,
     ConnectionCutError,
     SshHost,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sem.core import settings
 from sem.core.errors import SemError
-from sem.core.ssh import SshHost, check_host
+from sem.core.net.ssh import SshHost, check_host
 from sem.train.remote.agent import Agent
 
 

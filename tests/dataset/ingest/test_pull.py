@@ -14,8 +14,8 @@ from chunks import chunk
 from rowmaker import fill, project, row, shops
 from sshd import SSHD, Line, serving
 
-from sem.core import ssh
 from sem.core.errors import SemError
+from sem.core.net import ssh
 from sem.dataset.ingest import capture_feed, pull
 from sem.dataset.ingest.importers import ImportOptions
 from sem.dataset.ingest.pull import SourceFile

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hubserver import HubServer
 
 from sem.core.errors import SemError
 from sem.lm.weights import weights
@@ -105,3 +106,25 @@ def test_a_commit_the_hub_does_not_have_is_one_clear_line(hub, tmp_path):
         weights.resolve_weights(f"org/other@{COMMIT}", tmp_path)
 
     assert not list(Path(tmp_path).glob("models/base/org*"))
+
+
+def test_a_base_model_of_the_hub_is_fetched_at_its_commit_by_the_clients_own_protocol(
+    monkeypatch, tmp_path, tiny_model
+):
+    # The whole of the hub's API that a download uses, and a model that loads.
+    content = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_TOKEN", "hf_token_of_a_test")
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        first = server.add_commit("models/org/tiny", content | {"setup.py": b"import os"})
+        server.add_commit("models/org/tiny", {"config.json": b"{}"})
+
+        found = weights.resolve_weights(f"org/tiny@{first}", tmp_path)
+
+        assert found.revision == first
+        assert not (found.folder / "setup.py").exists()
+        assert (found.folder / "model.safetensors").read_bytes() == content["model.safetensors"]
+        assert server.tokens == {"Bearer hf_token_of_a_test"}
+        with pytest.raises(SemError, match="a hub id needs its commit"):
+            weights.resolve_weights("org/tiny", tmp_path)

@@ -14,8 +14,8 @@ from sshd import SSHD, serving
 
 from sem.core import files, jsonio, run
 from sem.core.errors import SemError
+from sem.core.net.ssh import ConnectionCutError
 from sem.core.project import Project
-from sem.core.ssh import ConnectionCutError
 from sem.train.remote import hosts, push, remote_jobs
 from sem.train.remote.agent import Agent, Unreachable
 from sem.train.remote.hosts import Host

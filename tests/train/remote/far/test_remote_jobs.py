@@ -15,7 +15,7 @@ from sshd import SSHD, serving
 
 from sem.core import files
 from sem.core.errors import SemError
-from sem.core.ssh import SshHost
+from sem.core.net.ssh import SshHost
 from sem.train.remote import agent, remote_jobs
 from sem.train.remote.agent import Agent, Unreachable
 from tests.test_fabfile import hostile

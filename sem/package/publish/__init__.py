@@ -1,0 +1,1 @@
+"""A package signed, published to a place, and fetched back."""
