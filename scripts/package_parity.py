@@ -1,4 +1,4 @@
-"""Ask a package in each runtime, and compare with what was proven."""
+"""Ask the package in each runtime, and compare with what was proven."""
 
 from _run import run_job
 

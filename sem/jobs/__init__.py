@@ -21,14 +21,15 @@ def load_jobs() -> dict[str, Job]:
         pipeline,
         preview,
         project,
+        serving,
         train,
     )
 
-    modules = (project, dataset, forge, train, evaluation, package, pipeline, path, ops, preview)
+    modules = (project, dataset, forge, train, evaluation, package, serving, pipeline, path)
     # Not the order in which they registered: whoever imports one of them first changes that.
     return {
         job.name: job
-        for module in (*modules, optimizer)
+        for module in (*modules, ops, preview, optimizer)
         for job in JOBS.values()
         if job.function.__module__ == module.__name__
     }

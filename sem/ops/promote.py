@@ -15,7 +15,7 @@ from sem.core.project import Project
 from sem.core.run import Run
 from sem.eval.gate import gate_inputs, policy
 from sem.ops import promotion_history
-from sem.package.parity import record
+from sem.package import parity_record as record
 
 # Golden questions are too few, and val has chosen the run.
 SPLIT = "test"

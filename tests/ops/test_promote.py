@@ -8,7 +8,7 @@ from sem.core import files, jsonio, provenance, run, state
 from sem.core.errors import SemError
 from sem.eval.gate import gate_inputs, policy
 from sem.ops import promote
-from sem.package.parity import record
+from sem.package import parity_record as record
 
 NOW = provenance.utc_now()
 

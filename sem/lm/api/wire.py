@@ -145,6 +145,17 @@ def wire_client() -> Any:
     return client
 
 
+def loopback_client(timeout_s: float, connections: int) -> Any:
+    """Return an httpx client for a server that this process runs on this machine.
+
+    Through no proxy, and without the limits that a stranger's reply has.
+    """
+    import httpx
+
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
+    return httpx.Client(timeout=timeout_s, limits=limits, trust_env=False)
+
+
 def _left_s() -> float:
     """Seconds that the exchange of this thread has left; none left is its fault `timeout`."""
     wire = getattr(_here, "wire", None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sem.core.errors import SemError
+from sem.lm.api import wire
 
 HOST = "127.0.0.1"
 # Of prompts that may come again; llama.cpp's own default is 8 GiB.
@@ -65,7 +66,7 @@ class Server:
                 f"if port {serving.port} is taken, set another --port; else name another --model",
             ) from error
         self.name = serving.model.stem
-        self._client = _local_client(serving.slots)
+        self._client = wire.loopback_client(COMPLETION_S, serving.slots)
 
     @property
     def address(self) -> str:
@@ -132,14 +133,6 @@ def _door() -> Any:
             "pip install 'opensem[local]', or name another server as the teacher's api_base",
         ) from error
     return xllamacpp
-
-
-def _local_client(slots: int) -> Any:
-    """Return a client of this machine's own server: through no proxy, a connection a slot."""
-    import httpx
-
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=slots)
-    return httpx.Client(timeout=COMPLETION_S, limits=limits, trust_env=False)
 
 
 def _params(cpp: Any, serving: Serving) -> Any:

@@ -27,8 +27,8 @@ from sem.lm.local import model as models
 from sem.lm.local.generator import Completion, Prompt
 from sem.lm.weights import pinned_base
 from sem.package.parity import runtimes
-from sem.package.parity.record import FAIL, NOT_CHECKED, PASS, TargetCheck
 from sem.package.parity.runtimes import AbsentError, Asked, Runtime
+from sem.package.parity_record import FAIL, NOT_CHECKED, PASS, TargetCheck
 from sem.package.serve import slot_readings
 
 # Safetensors' names of the types that a run trains in.

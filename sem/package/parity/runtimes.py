@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from sem.core import files
 from sem.core.errors import SemError
+from sem.lm.api import wire
 from sem.lm.local import chat as chats
 from sem.lm.local import constrain, hardware, llamacpp
 from sem.lm.local import model as models
@@ -158,8 +159,6 @@ class VllmRuntime:
     """vLLM's own server: at an address, or started beside by the interpreter that has it."""
 
     def __init__(self, asked: Asked) -> None:
-        import httpx
-
         self.weights: tuple[Path, ...] = (asked.folder / "model" / "model.safetensors",)
         self._chat = asked.chat
         self._process: subprocess.Popen[bytes] | None = None
@@ -169,7 +168,7 @@ class VllmRuntime:
             raise AbsentError(
                 f"no --address vllm=URL, and {VLLM_PYTHON} names no interpreter that has vLLM"
             )
-        self._client = httpx.Client(timeout=ANSWER_S, trust_env=False)
+        self._client = wire.loopback_client(ANSWER_S, 1)
         try:
             if not address:
                 assert python is not None

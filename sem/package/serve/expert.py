@@ -26,8 +26,8 @@ from sem.dataset.clean.row_cleaning import ReadPage
 from sem.dataset.ingest import charset
 from sem.lm.local.generator import Completion, Prompt
 from sem.package import contract as contracts
+from sem.package import parity_record as record
 from sem.package.contract import PackageContract
-from sem.package.parity import record
 from sem.package.serve import fallback as fallbacks
 from sem.package.serve.engine import Engine, open_package_engine
 from sem.package.serve.fallback import Fallback, FallbackNote
@@ -188,7 +188,7 @@ class Expert:
         contract = contracts.read_contract(place)
         contracts.refuse_other_cleaner(place)
         if engine == AUTO:
-            engine = record.choose_engine(place).name
+            engine = record.choose_serving_engine(place).name
         loaded = open_package_engine(engine, place, slots)
         if contract.decoding == "constrained":
             for spec in contract.tasks.values():

@@ -16,8 +16,9 @@ from sem.core.project import Project
 from sem.eval.answers import subject
 from sem.eval.answers.subject import EvalSubject
 from sem.ops import promote
+from sem.package import parity_record as record
 from sem.package.export import bundle
-from sem.package.parity import parity, record, runtimes
+from sem.package.parity import parity, runtimes
 
 SETTINGS = ["eval.max_new_tokens=24", "eval.max_examples=8", *HELD]
 
@@ -229,23 +230,26 @@ def test_a_promotion_asks_for_the_runtime_that_will_serve(packaged) -> None:
 
 def test_the_fastest_engine_that_passed_here_is_chosen(packaged) -> None:
     proven, folder = packaged
-    assert record.choose_engine(folder).name == "transformers"
+    assert record.choose_serving_engine(folder).name == "transformers"
     checks = [
         record.TargetCheck("transformers", "PASS", tokens_per_second=10.0),
         record.TargetCheck("llamacpp", "PASS", tokens_per_second=20.0),
         record.TargetCheck("llamacpp-q8_0", "FAIL", ("slots",), tokens_per_second=30.0),
     ]
     path = record.write_parity(proven.project, proven.run, folder, checks)
-    assert record.choose_engine(folder).name == "llamacpp"
+    assert record.choose_serving_engine(folder).name == "llamacpp"
     with Expert.load(folder, engine="auto") as expert:
         assert expert.engine.name == "llamacpp"
         assert expert.extract("<h1>Red mug</h1><p>12.50</p>").refusal is None
     # Unpacked elsewhere it is asked as it was evaluated, unless its parity came along.
     other = shutil.copytree(folder, proven.project.root / "other")
-    assert record.choose_engine(other).name == "transformers"
+    assert record.choose_serving_engine(other).name == "transformers"
     shutil.copy(path, proven.project.root / "other.parity.json")
-    assert record.choose_engine(other).name == "llamacpp"
+    assert record.choose_serving_engine(other).name == "llamacpp"
     change_json(path, hardware={"name": "another"})
-    assert record.choose_engine(folder) == ("transformers", "parity.json is of another machine")
+    assert record.choose_serving_engine(folder) == (
+        "transformers",
+        "parity.json is of another machine",
+    )
     files.write_file(folder / "manifest.json", files.read_text(folder / "manifest.json") + " ")
-    assert "another package" in record.choose_engine(folder).reason
+    assert "another package" in record.choose_serving_engine(folder).reason

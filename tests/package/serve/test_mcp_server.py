@@ -17,7 +17,7 @@ from paths import ROOT
 
 from sem import Expert
 from sem.core import jsonio
-from sem.jobs.package import _project_status
+from sem.jobs.serving import _project_status
 from sem.lm.server import process
 from sem.lm.server.metrics import Metrics
 from sem.package.serve import mcp_server

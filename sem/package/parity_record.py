@@ -93,7 +93,7 @@ class EngineChoice(NamedTuple):
     reason: str
 
 
-def choose_engine(folder: Path) -> EngineChoice:
+def choose_serving_engine(folder: Path) -> EngineChoice:
     """Return the fastest engine in which the package in `folder` was shown to answer as proven.
 
     That is Transformers, which the evaluation ran in, unless parity.json, in the project's reports
