@@ -408,7 +408,7 @@ def test_the_commands_of_the_readme_take_a_csv_to_a_package(tmp_path, tiny_model
     for name, old, new in (
         ("train.yaml", "epochs: 3.0", "epochs: 1.0"),
         ("train.yaml", "val_answers: 16", "val_answers: 0"),
-        ("eval.yaml", "max_new_tokens: 256", "max_new_tokens: 8"),
+        ("eval.yaml", "max_new_tokens: 256", "max_new_tokens: 48"),
     ):
         text = (configs / name).read_text("utf-8")
         assert old in text

@@ -82,7 +82,7 @@ def adapt(root: Path, name: str, model: Path, address: str) -> None:
             ("val_answers: 16", "val_answers: 0"),
             ("effective_batch: 16", "effective_batch: 4"),
         ),
-        "eval.yaml": (("max_new_tokens: 256", "max_new_tokens: 8"),),
+        "eval.yaml": (("max_new_tokens: 256", "max_new_tokens: 32"),),
     }
     for file, pairs in changes.items():
         text = (configs / file).read_text("utf-8")

@@ -69,7 +69,7 @@ class Stage:
         """Make the work of the new project `name` little."""
         pairs = (("epochs: 3.0", "epochs: 1.0"), ("val_answers: 16", "val_answers: 0"))
         self.checkout.replace(f"configs/{name}/train.yaml", *pairs)
-        pair = ("max_new_tokens: 256", "max_new_tokens: 32")
+        pair = ("max_new_tokens: 256", "max_new_tokens: 64")
         self.checkout.replace(f"configs/{name}/eval.yaml", pair)
 
     def shrink_rust(self) -> None:
@@ -105,7 +105,7 @@ class Stage:
         )
         self.checkout.replace(
             "configs/shop/eval.yaml",
-            ("max_new_tokens: 256", "max_new_tokens: 32"),
+            ("max_new_tokens: 256", "max_new_tokens: 64"),
             ("max_examples: null", "max_examples: 12"),
         )
 
