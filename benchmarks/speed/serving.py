@@ -71,7 +71,8 @@ def finished_prompts(package: Path, pages: Sequence[dict[str, Any]]) -> list[dic
     prompts = []
     with Expert.load(package, verify=False) as expert:
         for row in pages:
-            ready = expert._prepare(PageQuestion(row["page"], row["task"], row.get("url")))
+            question = PageQuestion(row["page"], row["task"], row.get("url"))
+            ready = expert._rendered(expert._cleaned(question))
             if hasattr(ready, "prompt"):
                 schema = jsonio.canonical_json(asked.tasks[row["task"]].io_schema)
                 prompts.append({**row, "ids": list(ready.prompt.ids), "schema": schema})
