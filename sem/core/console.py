@@ -60,6 +60,25 @@ def make_argument_parser(doc: str | None) -> argparse.ArgumentParser:
     )
 
 
+# Set by what leaves threads behind that the interpreter would abort on, with another exit code.
+_leaves_at_once = False
+
+
+def skip_teardown() -> None:
+    """Let this process end without the interpreter's own end; its output is written first."""
+    global _leaves_at_once
+    _leaves_at_once = True
+
+
+def exit_process(code: int) -> NoReturn:
+    """End this process with the exit `code`."""
+    if _leaves_at_once:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def run_main(main: Callable[[], None]) -> NoReturn:
     """Run `main` and leave with its exit code: 0 done, 1 user error, 2 usage, 3 insufficient."""
     _set_environment()
@@ -123,7 +142,7 @@ def is_own_file(path: Path) -> bool:
 def exit_with_error(text: str, code: int) -> NoReturn:
     """Say `text` on stderr as an error and exit with `code`."""
     print(f"error: {replace_control_characters(as_typed_here(text))}", file=sys.stderr)
-    sys.exit(code)
+    exit_process(code)
 
 
 def as_typed_here(text: str) -> str:

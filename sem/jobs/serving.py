@@ -142,7 +142,7 @@ def serve_expert(
     folder = _package_to_ask(sem, run, path, ())
     app.serve_package(
         folder,
-        _chosen(folder, engine),
+        engine,
         settings,
         capture,
         lambda address: print(address, flush=True),
@@ -185,7 +185,7 @@ def serve_agents(
     status = None if path else partial(_project_status, sem)
 
     def load() -> mcp_server.ExpertTools:
-        expert = Expert.load(folder, _chosen(folder, engine), fallback=fallback)
+        expert = Expert.load(folder, engine, fallback=fallback)
         return mcp_server.ExpertTools(expert, folder, pages, status)
 
     if port is None:

@@ -95,7 +95,7 @@ def train_run(
 
         code = remote_jobs.run_on_host(project, target, host, resume, detach, processes)
         if code:
-            sys.exit(code)
+            console.exit_process(code)
         console.print_output_path(target.folder)
         return
     if processes != 1 or ray_address:

@@ -11,6 +11,7 @@ cleaner settings, its tokenizer and template, greedily, held to the schema. What
 is a `Refusal` with a reason, never an exception and never a guess.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from sem.package.serve.engine import Engine, open_package_engine
 from sem.package.serve.fallback import Fallback, FallbackNote
 from sem.package.serve.slot_readings import SlotReading, read_answer_slots
 
+log = logging.getLogger("sem.serve")
 AUTO = "auto"
 # Processes that clean the pages of a batch; they start as they are needed.
 READERS = 4
@@ -188,7 +190,9 @@ class Expert:
         contract = contracts.read_contract(place)
         contracts.refuse_other_cleaner(place)
         if engine == AUTO:
-            engine = record.choose_serving_engine(place).name
+            choice = record.choose_serving_engine(place)
+            log.info("engine_chosen", extra={"facts": choice._asdict()})
+            engine = choice.name
         loaded = open_package_engine(engine, place, slots)
         if contract.decoding == "constrained":
             for spec in contract.tasks.values():

@@ -10,7 +10,6 @@ progress and tracks.
 import io
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sem.core import files
+from sem.core import console, files
 from sem.core.errors import SemError
 from sem.train.engine.batches import BatchOrder
 from sem.train.recipe import Recipe
@@ -26,8 +25,6 @@ from sem.train.recipe import Recipe
 Result = TypeVar("Result")
 # How long a network disk may take to show a new file.
 VISIBLE_S = 60.0
-# How long the end of the group's threads may take after an error.
-LEAVE_S = 5.0
 # The number of a row that is not there: where a step has fewer rows than processes.
 BLANK = -1
 
@@ -68,30 +65,20 @@ def join_processes(device: str, recipe: Recipe, folder: Path) -> Iterator[None]:
     PartialState(cpu=device == "cpu")
     if device == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // _here()))
-    if _here() != process_count():
-        _share(folder)
     try:
+        if _here() != process_count():
+            _share(folder)
         if is_first():
             yield
         else:  # what the first one says is enough; an error is told after this
             with redirect_stderr(io.StringIO()):
                 yield
     except BaseException:
-        _leave_early()
+        # Nobody waits for the others, they are ended; and the interpreter would abort on threads
+        # of the group that still run.
+        console.skip_teardown()
         raise
     torch.distributed.destroy_process_group()
-
-
-def _leave_early() -> None:
-    """End the group's threads, or the interpreter aborts on them and the exit code is lost.
-
-    What still waits for another process would wait for ever: that is left after LEAVE_S.
-    """
-    import torch
-
-    leaving = threading.Thread(target=torch.distributed.destroy_process_group, daemon=True)
-    leaving.start()
-    leaving.join(LEAVE_S)
 
 
 def _here() -> int:

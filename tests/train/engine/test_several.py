@@ -68,6 +68,7 @@ APART = """
 import os
 import sys
 from pathlib import Path
+from sem.core import console
 from sem.core.errors import SemError
 from sem.train.engine import several
 from sem.train.recipe import Recipe
@@ -79,7 +80,7 @@ try:
     with several.join_processes("cpu", Recipe(effective_batch=2, micro_batch=1), folder):
         pass
 except SemError as error:
-    sys.exit(7 if "sees a different" in error.message else 8)
+    console.exit_process(7 if "sees a different" in error.message else 8)
 """
 
 
