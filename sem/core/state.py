@@ -107,6 +107,10 @@ class Gate(_Gate, total=False):
 class ParityCheck(TypedDict):
     verdict: str
     faults: list[str]
+    # Equal to the proven ones, asked.
+    prompts: list[int]
+    proven_rows: int
+    margin_points: float
     tokens_per_second: float
 
 

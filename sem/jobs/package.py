@@ -8,6 +8,7 @@ from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import find_run, refuse_tainted
 from sem.jobs.job import Overrides, Positional, RunId, Sem, job
+from sem.package.parity_record import MARGIN_POINTS, QUANTISED_MARGIN_POINTS
 
 Package = Annotated[Path | None, "a package folder anywhere, not of a sem here"]
 SignedBy = Annotated[
@@ -286,8 +287,10 @@ def check_package_parity(
     rows: Annotated[
         int | None, "proven rows that are asked, a seeded sample; default: all"
     ] = None,
-    margin: Annotated[float, "points of slots that may differ, and of accuracy lost"] = 2.0,
-    quantised_margin: Annotated[float, "the same of quantised weights"] = 5.0,
+    margin: Annotated[
+        float, "points of slots that may differ, and of accuracy lost"
+    ] = MARGIN_POINTS,
+    quantised_margin: Annotated[float, "the same of quantised weights"] = QUANTISED_MARGIN_POINTS,
     address: Annotated[tuple[str, ...], "a server that runs: vllm=http://HOST:PORT"] = (),
     set: Overrides = (),
 ) -> None:
@@ -301,7 +304,7 @@ def check_package_parity(
     tokenizer, id for id; the answers' values must be the proven ones but for a margin. A runtime
     that is not here is NOT CHECKED: vLLM is started where $SEM_VLLM_PYTHON names an interpreter
     that has it. One request at a time is timed. Exit 1: a runtime differs. `ops.promote` asks for
-    a PASS of the runtime that will serve.
+    a PASS of the runtime that will serve, on every proven row and by these margins.
 
     Reads   models/SEM/packages/RUN/, reports/SEM/RUN/answers.test*.jsonl, $SEM_VLLM_PYTHON
     Writes  reports/SEM/RUN/parity.json

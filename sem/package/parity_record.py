@@ -15,6 +15,9 @@ from sem.lm.local import hardware, llamacpp
 
 FILE = "parity.json"
 PASS, FAIL, NOT_CHECKED = "PASS", "FAIL", "NOT CHECKED"
+# Points of slots that may differ, and of accuracy that may be lost; the same of quantised weights.
+MARGIN_POINTS, QUANTISED_MARGIN_POINTS = 2.0, 5.0
+QUANTISED = ("llamacpp-q8_0",)
 # Engines that answer in this process; the first one is what was evaluated.
 EMBEDDED = ("transformers", "llamacpp", "llamacpp-q8_0")
 
@@ -34,6 +37,8 @@ class TargetCheck:
     # Slot accuracy, this runtime minus the proven answers, in points.
     difference: dict[str, Any] = field(default_factory=dict)
     margin_points: float = 0.0
+    # Of which a sample may have been asked.
+    proven_rows: int = 0
     weight_bytes: int = 0
     tokens_per_second: float = 0.0
     # Of one request at a time, prompt and answer.
@@ -44,6 +49,11 @@ class TargetCheck:
     def reason(self) -> str:
         """Return what stands against this target, in a line; nothing where it passed."""
         return "; ".join(self.faults)
+
+
+def standard_margin(target: str) -> float:
+    """Return how far `target` may be from what was proven, in points, where nobody says else."""
+    return QUANTISED_MARGIN_POINTS if target in QUANTISED else MARGIN_POINTS
 
 
 def write_parity(
@@ -69,7 +79,10 @@ def write_parity(
 
 
 def find_parity_faults(project: Project, target: Run, name: str) -> list[str]:
-    """Return why the run's package is not shown to answer as proven in the runtime `name`."""
+    """Return why the run's package is not shown to answer as proven in the runtime `name`.
+
+    It is on every proven row, within the margin that nobody widened.
+    """
     record = state.read_if_there(project.reports / target.id / FILE, state.Parity)
     folder = project.packages / target.id
     if not (folder / "manifest.json").is_file():
@@ -83,7 +96,19 @@ def find_parity_faults(project: Project, target: Run, name: str) -> list[str]:
         return ["its package was exported again since: `fab package.parity`"]
     if check["verdict"] != PASS:
         return [f"its package in {name}: {check['verdict']}: {'; '.join(check['faults'])}"]
-    return []
+    faults = []
+    if check["prompts"][1] < check["proven_rows"]:
+        asked, proven = check["prompts"][1], check["proven_rows"]
+        faults.append(
+            f"its package in {name} was asked {asked} of {proven} proven rows: "
+            f"`fab package.parity --targets {name}` without --rows"
+        )
+    if check["margin_points"] > standard_margin(name):
+        faults.append(
+            f"its package passed in {name} by a margin of {check['margin_points']:g} points, "
+            f"not {standard_margin(name):g}"
+        )
+    return faults
 
 
 class EngineChoice(NamedTuple):

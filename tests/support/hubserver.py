@@ -12,12 +12,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import standins
+from standins import StandIn
 
 LARGE = (".safetensors", ".gguf", ".parquet")
 
@@ -37,20 +39,17 @@ class Repository:
         return revision if revision in self.commits else None
 
 
-class HubServer:
+class HubServer(StandIn):
     """A hub on a free port; `asked` is what was asked, `tokens` by whom."""
 
     def __init__(self) -> None:
+        super().__init__(_Handler, "hub")
         self.repositories: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str]] = []
         self.tokens: set[str] = set()
         self.before: Callable[[str, str], int | str | None] = lambda method, path: None
         # Sizes that trees name wrongly, and names that no repository should have.
         self.lies: dict[str, int] = {}
-        handler = type("Handler", (_Handler,), {"hub": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def add_commit(self, name: str, content: Mapping[str, bytes]) -> str:
         """Make the files of `models/org/name` or `datasets/org/name` be `content`."""
@@ -59,14 +58,6 @@ class HubServer:
         commit = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         repository.commits[commit] = dict(content)
         return commit
-
-    def __enter__(self) -> "HubServer":
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.shutdown()
-        self.http.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -80,8 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.tokens.add(self.headers.get("Authorization", ""))
         answer = self.hub.before(self.command, path)
         if answer == "cut":
-            self.close_connection = True
-            self.connection.close()
+            standins.cut_line(self)
         elif isinstance(answer, int):
             self._json({"error": f"status {answer} of the stand-in"}, answer)
         else:

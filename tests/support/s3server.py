@@ -8,39 +8,30 @@
 
 import base64
 import hashlib
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import standins
+from standins import StandIn
+
 Answer = tuple[int, str] | str | None
 
 
-class S3Server:
+class S3Server(StandIn):
     """A store on a free port; `objects` are its files by bucket/key, `asked` what was asked."""
 
     def __init__(self, *buckets: str) -> None:
+        super().__init__(_Handler, "store")
         self.buckets = set(buckets)
         self.objects: dict[str, bytes] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
-        self.asked: list[tuple[str, str]] = []
         self.signed: list[str] = []
         # Keys in a page of a list.
         self.page = 1_000
         self.before: Callable[[str, str], Answer] = lambda method, key: None
-        handler = type("Handler", (_Handler,), {"store": self})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def __enter__(self) -> "S3Server":
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.shutdown()
-        self.http.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -56,8 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.store.signed.append(self.headers.get("Authorization", ""))
         answer = self.store.before(self.command, key)
         if answer == "cut":
-            self.close_connection = True
-            self.connection.close()
+            standins.cut_line(self)
             return None
         if isinstance(answer, tuple):
             self._fail(*answer)

@@ -19,8 +19,6 @@ HOST = "127.0.0.1"
 # Of prompts that may come again; llama.cpp's own default is 8 GiB.
 CACHE_MIB = 256
 WARNINGS_ONLY = 1
-# Tokens that must repeat before what followed them is guessed; its own default, 12, never helps.
-MATCHED = 3
 # Of one completion on a busy machine.
 COMPLETION_S = 600.0
 
@@ -37,15 +35,11 @@ class Serving:
     slots: int = 1
     # None: as many as there are physical cores.
     threads: int | None = None
-    # Tokens that are guessed from what stands in the prompt and checked in one step; 0: none.
-    drafts: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise SemError(f"port {self.port}", "use 1024 to 65535, or 0 for any that is free")
         threads = 1 if self.threads is None else self.threads
-        if not 0 <= self.drafts <= 64:
-            raise SemError(f"drafts {self.drafts}", "use 0 (none) to 64")
         if self.context < 256 or not 1 <= self.slots <= 64 or threads < 1:
             raise SemError(
                 f"context {self.context}, slots {self.slots}, threads {self.threads}",
@@ -150,11 +144,6 @@ def _params(cpp: Any, serving: Serving) -> Any:
         cores.n_threads = serving.threads or cores.n_threads
         cores.poll = 0
     params.cache_ram_mib = CACHE_MIB
-    if serving.drafts:
-        kinds = cpp.common_speculative_type
-        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        params.speculative.ngram_simple.size_n = MATCHED
-        params.speculative.ngram_simple.size_m = serving.drafts
     params.hostnames, params.port = [HOST], serving.port
     params.ui = params.endpoint_slots = params.endpoint_props = params.cors_credentials = False
     params.cors_origins, params.cors_origins_explicit = f"http://{HOST}", True

@@ -10,22 +10,26 @@ contradicts the run. A runtime that is not here is NOT CHECKED, which is never a
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sem.core import console, files, jsonio
 from sem.core.errors import SemError, suggest_nearest_name
 from sem.core.example import Example
+from sem.dataset.split import dataset_stats
 from sem.eval.answers import answers
 from sem.eval.answers.answers import Answer
 from sem.eval.answers.subject import EvalSubject
 from sem.eval.report import compare
 from sem.eval.scoring.scoring import Score
+from sem.eval.scoring.slots import Similarity
 from sem.eval.stats import paired_stats
 from sem.lm.local import model as models
 from sem.lm.local.generator import Completion, Prompt
 from sem.lm.weights import pinned_base
+from sem.package import parity_record as record
 from sem.package.parity import runtimes
 from sem.package.parity.runtimes import AbsentError, Asked, Runtime
 from sem.package.parity_record import FAIL, NOT_CHECKED, PASS, TargetCheck
@@ -42,15 +46,15 @@ class ParityOptions:
     # Of the proven rows, a seeded sample; None: all of them.
     rows: int | None = None
     # Points of slots that may differ, and of accuracy that may be lost.
-    margin_points: float = 2.0
+    margin_points: float = record.MARGIN_POINTS
     # The same of quantised weights.
-    quantised_margin_points: float = 5.0
+    quantised_margin_points: float = record.QUANTISED_MARGIN_POINTS
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     def margin(self, target: str) -> float:
         """Return the margin of `target`, in points."""
-        quantised = target in runtimes.QUANTISED
-        return self.quantised_margin_points if quantised else self.margin_points
+        is_quantised = target in record.QUANTISED
+        return self.quantised_margin_points if is_quantised else self.margin_points
 
 
 def check_targets(
@@ -72,20 +76,41 @@ def check_targets(
         )
     recorded = answers.read_answers(proven.book.path)
     pool = [e for e in proven.examples if e.id in recorded and recorded[e.id].finish != "refused"]
+    if not pool or (options.rows is not None and options.rows < 1):
+        raise SemError(
+            f"nothing to compare: {len(pool)} proven answers, --rows {options.rows}",
+            "ask one row at least; runs without answers are answered by `fab eval.generate`",
+        )
     rows = answers.sample_examples(pool, options.rows, proven.settings.seed)
-    bench = _Bench(proven, folder, rows, recorded, options)
+    bench = _Bench(replace(proven, examples=rows), folder, recorded, options, len(pool))
     return map(bench.check, names)
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """The proven rows, and what is compared with them."""
+    """The proven rows that are asked, and what is compared with them."""
 
     proven: EvalSubject
     folder: Path
-    rows: list[Example]
     recorded: Mapping[str, Answer]
     options: ParityOptions
+    # Of which `rows` may be a sample.
+    proven_rows: int
+
+    @property
+    def rows(self) -> Sequence[Example]:
+        """Return what is asked."""
+        return self.proven.examples
+
+    @cached_property
+    def closeness(self) -> Similarity | None:
+        """Return what scores texts that need not be equal, loaded once for every runtime."""
+        return compare.similarity_of(self.proven)
+
+    @cached_property
+    def before(self) -> list[Score]:
+        """Return the scores of the proven answers."""
+        return self._scores(self.recorded)
 
     def check(self, name: str) -> TargetCheck:
         """Return the check of the runtime `name`."""
@@ -129,9 +154,8 @@ class _Bench:
             faults += [_ids_fault(a, b) for a, b in tokens if a != b][:1]
         completions: dict[str, Completion] = {}
         seconds: list[float] = []
-        if self.rows:
-            # The first request of a runtime pays for what is made once.
-            runtime.answer(asked[self.rows[-1].id])
+        # The first request of a runtime pays for what is made once.
+        runtime.answer(asked[self.rows[-1].id])
         for example in console.show_progress(iter(self.rows), len(self.rows), title):
             began = time.perf_counter()
             completions[example.id] = runtime.answer(asked[example.id])
@@ -145,12 +169,13 @@ class _Bench:
                 prompts=(prompts, len(self.rows)),
                 ids=(ids, len(self.rows)),
                 margin_points=self.options.margin(name),
+                proven_rows=self.proven_rows,
                 weight_bytes=sum(path.stat().st_size for path in runtime.weights),
                 tokens_per_second=round(
                     sum(c.tokens_out for c in completions.values()) / max(sum(seconds), 1e-9), 2
                 ),
-                p50_ms=_quantile_ms(seconds, 0.5),
-                p95_ms=_quantile_ms(seconds, 0.95),
+                p50_ms=_milliseconds(seconds, 0.5),
+                p95_ms=_milliseconds(seconds, 0.95),
             ),
             completions,
         )
@@ -160,10 +185,10 @@ class _Bench:
         pairs = [(self.recorded[e.id].text, completions[e.id].text) for e in self.rows]
         counts = [count_equal_slots(*pair) for pair in pairs]
         equal, asked = sum(n for n, _ in counts), sum(n for _, n in counts)
-        before, after = self._scores(self.recorded), self._scores(self._answers(completions))
-        difference = paired_stats.paired_differences(before, after, "accuracy")
+        after = self._scores(self._answers(completions))
+        difference = paired_stats.paired_differences(self.before, after, "accuracy")
         faults = list(check.faults)
-        differing = 100.0 * (1 - equal / asked) if asked else 0.0
+        differing = 100.0 * (1 - equal / asked)
         if differing > check.margin_points:
             faults.append(
                 f"{asked - equal} of {asked} slots are not the proven ones "
@@ -206,10 +231,7 @@ class _Bench:
         }
 
     def _scores(self, by_id: Mapping[str, Answer]) -> list[Score]:
-        asked = {e.id for e in self.rows}
-        closeness = compare.similarity_of(self.proven)
-        scores = compare.score_all_examples(self.proven, by_id, closeness)
-        return [score for score in scores if score.id in asked]
+        return compare.score_all_examples(self.proven, by_id, self.closeness)
 
 
 def count_equal_slots(proven: str, answered: str) -> tuple[int, int]:
@@ -241,7 +263,7 @@ def find_artefact_faults(folder: Path, proven: EvalSubject, target: str) -> list
 
     faults = []
     plan_dtype = proven.run.plan()["hardware"]["dtype"]
-    if target in ("transformers", "vllm", "llamacpp", "ollama"):
+    if target in ("transformers", "vllm", "llamacpp"):
         with safe_open(folder / "model" / "model.safetensors", framework="pt") as tensors:
             kinds = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
         named = sorted(DTYPES.get(kind, kind) for kind in kinds)
@@ -289,7 +311,5 @@ def _ids_fault(ids: Sequence[int], expected: Sequence[int]) -> str:
     return f"tokenizer: the ids of an equal prompt differ from token {at} on"
 
 
-def _quantile_ms(seconds: Sequence[float], share: float) -> int:
-    ordered = sorted(seconds)
-    place = min(len(ordered) - 1, int(share * len(ordered)))
-    return round(ordered[place] * 1000) if ordered else 0
+def _milliseconds(seconds: Sequence[float], share: float) -> int:
+    return dataset_stats.nearest_rank_quantile([round(s * 1000) for s in seconds], share) or 0

@@ -273,10 +273,6 @@ class VllmRuntime:
             self._log.close()
 
 
-def _open_ollama(asked: Asked) -> Runtime:
-    raise AbsentError("Ollama is not asked here; its Modelfile's prompts are checked by verify")
-
-
 def _version(package: str) -> str:
     return importlib.metadata.version(package)
 
@@ -287,10 +283,9 @@ RUNTIMES: dict[str, Callable[[Asked], Runtime]] = {
     "llamacpp": lambda asked: LlamaCppRuntime(asked, "llamacpp"),
     "llamacpp-q8_0": lambda asked: LlamaCppRuntime(asked, "llamacpp-q8_0"),
     "vllm": VllmRuntime,
-    "ollama": _open_ollama,
 }
-# Those that hold other numbers than the proven weights: they are let to differ more.
-QUANTISED = ("llamacpp-q8_0",)
+# Those that may run elsewhere; the others are opened in this process.
+ADDRESSED = ("vllm",)
 
 
 def parse_addresses(pairs: Sequence[str]) -> dict[str, str]:
@@ -298,9 +293,7 @@ def parse_addresses(pairs: Sequence[str]) -> dict[str, str]:
     addresses = {}
     for pair in pairs:
         name, _, url = pair.partition("=")
-        if name not in RUNTIMES or not url.startswith(("http://", "https://")):
-            raise SemError(
-                f"--address {pair!r}", "name a runtime and its address: vllm=http://HOST:PORT"
-            )
+        if name not in ADDRESSED or not url.startswith(("http://", "https://")):
+            raise SemError(f"--address {pair!r}", "write vllm=http://HOST:PORT")
         addresses[name] = url
     return addresses

@@ -136,6 +136,7 @@ def _claim_target(
         "input": source.name,
         "input_sha256": files.sha256_file(source),
         "task": options.task,
+        "engine": expert.engine.name,
         "fallback": expert.fallback and expert.fallback.settings.fingerprint,
     }
     if not target.exists():

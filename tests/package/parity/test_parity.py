@@ -185,6 +185,30 @@ def test_a_run_without_answers_cannot_be_compared(packaged) -> None:
     assert "fab eval.generate" in error.value.hint
 
 
+@pytest.mark.parametrize("rows", [0, -1])
+def test_a_check_of_no_row_is_none(packaged, rows) -> None:
+    with pytest.raises(SemError, match="nothing to compare"):
+        parity.check_targets(*packaged, ["transformers"], parity.ParityOptions(rows))
+
+
+def test_a_sample_and_a_wider_margin_promote_nothing(packaged) -> None:
+    proven, folder = packaged
+    (check,) = parity.check_targets(*packaged, ["transformers"], parity.ParityOptions(3, 100.0))
+    assert (check.verdict, check.prompts, check.proven_rows) == ("PASS", (3, 3), 8)
+    record.write_parity(proven.project, proven.run, folder, [check])
+    faults = record.find_parity_faults(proven.project, proven.run, "transformers")
+    assert ["3 of 8 proven rows" in faults[0], "margin of 100 points" in faults[1]] == [True, True]
+    whole = check_one(packaged, "transformers")
+    record.write_parity(proven.project, proven.run, folder, [whole])
+    assert record.find_parity_faults(proven.project, proven.run, "transformers") == []
+
+
+@pytest.mark.parametrize("pair", ["ollama=http://127.0.0.1:1", "llamacpp=http://x", "vllm=x"])
+def test_an_address_that_nobody_would_ask_is_refused(pair) -> None:
+    with pytest.raises(SemError, match="--address"):
+        runtimes.parse_addresses([pair])
+
+
 def test_a_runtime_that_is_none_is_named_with_the_nearest(packaged) -> None:
     with pytest.raises(SemError, match="no runtime 'lamacpp'") as error:
         parity.check_targets(*packaged, ["lamacpp"], parity.ParityOptions())
