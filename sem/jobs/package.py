@@ -129,7 +129,7 @@ def _repeat_answers(project: Project, folder: Path, count: int) -> None:
     from sem.eval.answers import subject
     from sem.package.verify import verify
 
-    proven = subject.resolve_subject(project, folder.name, "test", None)
+    proven = subject.resolve_answered_subject(project, folder.name, "test")
     if not proven.book.path.exists():
         raise SemError(
             f"run {folder.name} has no answers on the test part: the package's hashes are right, "
@@ -317,7 +317,7 @@ def check_package_parity(
     project = Project.load(sem, set)
     folder = bundle.latest_package(project, run)
     refuse_tainted(project.adapters / folder.name, f"run {folder.name}")
-    proven = subject.resolve_subject(project, folder.name, "test", None)
+    proven = subject.resolve_answered_subject(project, folder.name, "test")
     addresses = runtimes.parse_addresses(address)
     options = parity.ParityOptions(rows, margin, quantised_margin, addresses)
     names = [name.strip() for name in targets.split(",") if name.strip()]

@@ -142,6 +142,21 @@ def resolve_subject(
     )
 
 
+def resolve_answered_subject(project: Project, run_id: str | None, split: str) -> EvalSubject:
+    """Return the Subject of `run_id` on `split`, on the examples that its run was asked.
+
+    Which sample eval.yaml draws today changes nothing of what was proven; whatever else differs
+    leaves the answers stale, as they are for any other reader.
+    """
+    today = resolve_subject(project, run_id, split, None)
+    if not today.book.path.exists() or not today.book.is_stale():
+        return today
+    answered_ids = answers.read_answers(today.book.path).keys()
+    asked = [e for e in today.frozen.examples(split) if e.id in answered_ids]
+    proven = replace(today, examples=sorted(asked, key=lambda e: e.id))
+    return today if proven.book.is_stale() else proven
+
+
 def _renderer(project: Project, target: Run) -> str:
     # The untouched model is asked as the next run would be.
     if target.is_base:

@@ -169,7 +169,7 @@ def _fill(
     for origin, name in ((report.parent, documents.GATE), (base.folder, "LICENSE")):
         if (origin / name).is_file():
             shutil.copyfile(origin / name, folder / COPIES[name])
-    tested = subject.resolve_subject(project, target.id, "test", None)
+    tested = subject.resolve_answered_subject(project, target.id, "test")
     rows = kit.build_kit(tested, served.chat)
     if rows:
         kit.write_kit(folder, rows)
@@ -271,7 +271,7 @@ def _contract(project: Project, target: Run) -> PackageContract:
     """Return how the package is asked: as its run was trained and proven."""
     plan = target.plan()
     tasks = run.tasks_of(plan)
-    tested = subject.resolve_subject(project, target.id, "test", None)
+    tested = subject.resolve_answered_subject(project, target.id, "test")
     recorded = tested.book.recorded()
     room = recorded.get("max_new_tokens", tested.settings.max_new_tokens)
     return PackageContract(

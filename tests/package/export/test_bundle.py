@@ -127,6 +127,16 @@ def test_a_package_of_a_run_without_answers_of_today_has_no_kit(exported, capsys
     assert verify.package_faults(folder) == []
 
 
+def test_another_sample_of_today_leaves_the_kit_as_it_was_proven(exported) -> None:
+    _, target = exported
+    today = Project.load("toy", ["eval.max_new_tokens=24", "eval.max_examples=5", *HELD])
+    folder = bundle.build_package(today, target, ["transformers"])
+    assert len(files.read_text(folder / "kit.jsonl").splitlines()) == 8
+    shorter = Project.load("toy", ["eval.max_new_tokens=23", "eval.max_examples=8", *HELD])
+    tested = subject.resolve_answered_subject(shorter, target.id, "test")
+    assert tested.book.is_stale()
+
+
 def test_a_gate_and_the_licence_of_the_base_come_along(exported) -> None:
     project, target = exported
     gate = {"run": target.id, "sem": "toy", "split": "test", "verdict": "PASS", "at": "2026"}
