@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sem.core import files, jsonio, provenance, state
+from sem.core import console, files, jsonio, provenance, state
+from sem.core.errors import SemError
 from sem.core.project import Project
 from sem.core.run import Run
 from sem.lm.local import hardware, llamacpp
@@ -65,7 +66,12 @@ def write_parity(
     """
     path = project.reports / target.id / FILE
     digest = files.sha256_file(folder / "manifest.json")
-    before = state.read_if_there(path, state.Parity)
+    try:
+        before = state.read_if_there(path, state.Parity)
+    except SemError as error:
+        # It says to ask again, which is what happens here.
+        console.print_note(f"{error.message}: written anew, without what else it held")
+        before = None
     kept = before["targets"] if before and before["package_sha256"] == digest else {}
     record = {
         "format": "parity.v1",

@@ -229,6 +229,19 @@ def test_slots_are_counted_by_value(proven, answered, counts) -> None:
     assert parity.count_equal_slots(proven, answered) == counts
 
 
+def test_a_damaged_record_is_written_anew(packaged, capsys) -> None:
+    proven, folder = packaged
+    path = files.write_file(proven.project.reports / proven.run.id / record.FILE, '{"run":')
+    with pytest.raises(SemError, match="damaged|not JSON"):
+        record.find_parity_faults(proven.project, proven.run, "llamacpp")
+    record.write_parity(
+        proven.project, proven.run, folder, [record.TargetCheck("llamacpp", "PASS")]
+    )
+    assert "written anew" in capsys.readouterr().err
+    assert record.find_parity_faults(proven.project, proven.run, "llamacpp") == []
+    assert files.read_object(path)["format"] == "parity.v1"
+
+
 def test_a_promotion_asks_for_the_runtime_that_will_serve(packaged) -> None:
     proven, folder = packaged
     project, target = proven.project, proven.run
